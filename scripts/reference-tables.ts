@@ -3,8 +3,8 @@ import { assert } from '../src/numerics/assert.ts';
 import { logFields, statusFields } from '../src/observe/log-fields.ts';
 
 /**
- * Returns a copy of the text `page` in which the tables of log fields, of fields of `/status` and
- * of metrics are those of the code.
+ * Returns a copy of the text `page` with three tables made anew from the code: log fields, fields
+ * of `/status`, and metrics.
  */
 export function withReferenceTables(page: string): string {
   const metrics = new Metrics();

@@ -4,8 +4,8 @@
  * the seed of that plan, the invariant, and the number of faults of the smallest plan.
  *
  *   node dist/scripts/search-defects.js                 searches for all defects
- *   node dist/scripts/search-defects.js --only rollback searches for defects with this in the name
- *   node dist/scripts/search-defects.js --seeds 200     tries at most so many plans for each
+ *   node dist/scripts/search-defects.js --only rollback searches for defects named "…rollback…"
+ *   node dist/scripts/search-defects.js --seeds 200     tries at most 200 plans for each defect
  *
  * Exit codes: 0 all defects were found, 1 a defect was not found, 2 wrong input, or a defect does not
  * fit the sources any more.
@@ -69,7 +69,7 @@ function searchFor(copy: string, { name, file, from, to }: Change, seeds: number
   }
 }
 
-/** Searches in a copy until a plan breaks an invariant. */
+/** Tries at most `seeds` plans in a copy, until one of them breaks an invariant. */
 function search(copy: string, seeds: number): readonly [Outcome, string] {
   const program = join(copy, 'dist/src/cli/main.cjs');
   const words = ['chaos', 'search', '--seeds', String(seeds), '--first', '--json'];

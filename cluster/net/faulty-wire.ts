@@ -1,7 +1,7 @@
 import type { LinkFaults } from './link-faults.ts';
 import type { Wire } from './wire.ts';
 
-/** Period, in ms, in which a link that is down is tried again. */
+/** Time, in ms, after which bytes for a link that is down are tried again. */
 const heldMs = 5;
 
 /** Bytes that wait in a {@link FaultyWire}. */
@@ -9,13 +9,14 @@ interface Waiting {
   readonly bytes: Buffer;
   /** Time, in ms, at which the bytes may go; undefined while the link is down. */
   readonly dueMs: number | undefined;
-  /** True if the connection ends instead of sending bytes. */
+  /** True if the connection is ended at this point of the queue. `bytes` is then empty. */
   readonly resets: boolean;
 }
 
 /**
- * A wire with the faults of a plan between its writer and a real wire. Bytes are copied when they
- * are written, so that they may be late. Without an active fault they pass through at once.
+ * Stands between a writer and a real wire, and applies the faults of a plan to the bytes. While no
+ * fault is active and no bytes wait, bytes pass through at once. Otherwise they are copied, because
+ * they may be sent later.
  */
 export class FaultyWire implements Wire {
   readonly #wire: Wire;
@@ -54,7 +55,10 @@ export class FaultyWire implements Wire {
     this.#wire.end(...reason);
   }
 
-  /** Decides what happens to the bytes of one frame. Bytes behind held bytes are held too. */
+  /**
+   * Puts the bytes of one frame into the queue, as changed by the active faults. If the last bytes
+   * in the queue wait for a link that is down, the new bytes wait too.
+   */
   #take(bytes: Buffer): void {
     const place = { from: this.#from, to: this.#to, fromSite: this.#from, toSite: this.#to };
     const last = this.#waiting.at(-1);
@@ -66,13 +70,13 @@ export class FaultyWire implements Wire {
     }
     const { pieces, delayUs, sendingUs, resets } = passage;
     this.#freeMs = Math.max(this.#freeMs, this.#now()) + sendingUs / 1000;
-    // Nothing overtakes: what is written later goes later.
+    // Bytes never overtake others: they are due no earlier than the last bytes in the queue.
     const dueMs = Math.max(this.#freeMs + delayUs / 1000, last?.dueMs ?? 0);
     for (const piece of pieces) this.#waiting.push({ bytes: piece, dueMs, resets: false });
     if (resets) this.#waiting.push({ bytes: Buffer.alloc(0), dueMs, resets });
   }
 
-  /** Sends what is due, and comes back for the rest. */
+  /** Sends the bytes that are due, and sets a timer for the rest. */
   #flush(): void {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
       const leftMs = next.dueMs === undefined ? heldMs : next.dueMs - this.#now();
@@ -92,7 +96,7 @@ export class FaultyWire implements Wire {
   #comeBack(afterMs: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      // The link may work again: everything that was held is taken once more, in order.
+      // The link may work again, so all bytes that waited for it are taken once more, in order.
       const firstHeld = this.#waiting.findIndex(({ dueMs }) => dueMs === undefined);
       const held = firstHeld < 0 ? [] : this.#waiting.splice(firstHeld);
       for (const { bytes } of held) this.#take(bytes);

@@ -33,7 +33,7 @@ export interface Passage {
   readonly delayUs: number;
   /** Time for which the packet occupies the link, so that later packets must wait. */
   readonly sendingUs: number;
-  /** True if the connection breaks after the pieces. */
+  /** True if the connection breaks after the pieces have been sent. */
   readonly resets: boolean;
   /** True if the packet must wait until the link works again. */
   readonly isHeld: boolean;
@@ -45,14 +45,17 @@ export type NetworkFault = LinkFault | (Fault & { readonly fault: 'partition' })
 interface Active {
   readonly fault: NetworkFault;
   readonly isOver: IsOver;
-  /** Packets that the fault still affects. */
+  /** Number of packets that the fault may still affect. */
   left: number;
 }
 
-/** Kinds that affect one frame, unless the plan gives them a duration or a share. */
+/**
+ * Kinds of faults that affect only one frame. Except for a `reset`, a duration or a share in the
+ * plan lifts this limit.
+ */
 const ofOneFrame = ['lose', 'duplicate', 'reorder', 'truncate', 'corrupt', 'reset'];
 
-/** Faults of links that have begun: of a simulated pod, or of the links of one process. */
+/** The active faults of links: of all links of a simulated pod, or of the links of one process. */
 export class LinkFaults {
   readonly #topology: Topology;
   readonly #torus: Torus;
@@ -60,12 +63,12 @@ export class LinkFaults {
   readonly #nowUs: () => number;
   #active: Active[] = [];
   #step = 0;
-  /** For each direction of a connection: a packet that the next packet overtakes. */
+  /** For each direction of a connection: the packet that waits until the next has overtaken it. */
   readonly #overtaken: Map<string, Buffer> = new Map();
 
   /**
-   * `torus` is the torus on which the frames number their links: the chips of the slice, or a torus
-   * with one chip for each Cloud TPU. `random` returns random numbers in [0, 1).
+   * Each frame has the number of a link. The links are numbered on `torus`: the torus of the chips
+   * of the slice, or one with one chip for each Cloud TPU. `random` returns numbers in [0, 1).
    */
   constructor(topology: Topology, torus: Torus, random: () => number, nowUs: () => number) {
     this.#topology = topology;
@@ -87,7 +90,7 @@ export class LinkFaults {
     this.#active.push({ fault, isOver, left: isOnce ? 1 : Number.POSITIVE_INFINITY });
   }
 
-  /** Tells which step runs: faults with a duration in steps end by it. */
+  /** Tells that a step begins. Its number decides when faults with a duration in steps end. */
   stepBegins(step: number): void {
     this.#step = Math.max(this.#step, step);
   }
@@ -143,14 +146,15 @@ export class LinkFaults {
       return (from === link[0] && to === link[1]) || (both && from === link[1] && to === link[0]);
     }
     const [forward, backward] = this.#numbersOf(link);
-    // A credit names the queue whose frames it acknowledges, but travels in the opposite direction.
+    // Each frame names a queue, and so a link. A tensor frame travels over this link. A credit
+    // acknowledges tensor frames: it names their queue, but travels in the opposite direction.
     const isCredit = bytes.readUInt16LE(6) !== frameKinds.tensor;
     const queue = Math.floor(bytes.readUInt32LE(20) / colours);
     const [own, other] = isCredit ? [backward, forward] : [forward, backward];
     return queue === own || (both && queue === other);
   }
 
-  /** Numbers, on the torus of the frames, of the link with the given name and of its opposite. */
+  /** Numbers, on `#torus`, of the link named `name` and of the link in the opposite direction. */
   #numbersOf(name: string): readonly [number, number] {
     const torus = podTorus(this.#topology);
     const number = parseLinkName(torus, name);
@@ -198,7 +202,7 @@ export class LinkFaults {
 
 const held: Passage = { pieces: [], delayUs: 0, sendingUs: 0, resets: false, isHeld: true };
 
-/** Group of a Cloud TPU in a partition. Those in no group are with the master, as group 0 is. */
+/** Group of a Cloud TPU in a partition: 0, the master's group, if no group has the Cloud TPU. */
 function groupOf({ groups }: Fault & { readonly fault: 'partition' }, tpu: number): number {
   return Math.max(
     0,

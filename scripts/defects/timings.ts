@@ -4,7 +4,7 @@ const timing = 'test/experiment/step-timing.test.ts';
 const metrics = 'test/cluster/master/metrics.test.ts';
 const logFields = 'test/observe/log-fields.test.ts';
 
-/** Defects of the timings of a step by Cloud TPU, of the metrics and of the levels of logs. */
+/** Defects in the times of a step on each Cloud TPU, in the metrics, and in the levels of logs. */
 export const timingDefects: readonly Defect[] = [
   {
     name: 'timings: phases of a step',

@@ -21,7 +21,7 @@ import { sourceOfFlags } from './settings/source.ts';
 import { simulatedFacts } from './simulated-record.ts';
 
 /**
- * Returns a planned run that is recorded to a folder. Changes nothing on disk.
+ * Returns a copy of a planned run that is to be recorded in `folder`. Changes nothing on disk.
  *
  * @throws PodError `bad-flag` if the folder cannot be used.
  */
@@ -44,18 +44,18 @@ export function passingFolder(): string {
 }
 
 /**
- * The record of a fault plan's run in the folder `options.run`. In threads, the events are recorded
- * as they happen. In processes the master records them itself. A simulation is recorded after its
- * end, with virtual times.
+ * The record, in a folder, of a run with the faults of a plan. The events of a pod of threads are
+ * recorded here as they happen, and those of a simulation after its end, with virtual times. The
+ * events of a pod of processes are recorded by its master.
  */
 export class ChaosRecord {
   readonly #planned: PlannedRun;
   readonly #path: string;
   readonly #start: RecordedStart;
-  /** Time of the event that is told next, in ms. In a simulation it is virtual. */
+  /** Virtual time, in ms, of the event that is told next; undefined outside a simulation. */
   #nowMs: number | undefined;
   #folder: RunFolder | undefined;
-  /** Receiver of the events of a run in threads; undefined on other grounds. */
+  /** Receiver of the events of a pod of threads; undefined for other kinds of pods. */
   readonly stream: RunStream | undefined;
 
   /**
@@ -74,7 +74,7 @@ export class ChaosRecord {
     this.#folder.check(this.#start);
     if (planned.ground === 'threads') this.stream = this.#open(this.#folder);
     if (planned.ground !== 'processes') return;
-    // The master of the processes locks the folder itself.
+    // The folder is unlocked again, because the master of a pod of processes locks it itself.
     this.#folder.end();
     this.#folder = undefined;
   }
@@ -132,7 +132,7 @@ export class ChaosRecord {
   }
 }
 
-/** Returns the start of a run whose slice may be larger than any real pod. */
+/** Returns the start of a run. In a simulation its slice may be larger than that of a real pod. */
 function startOf({ options, opened, facts }: PlannedRun): RecordedStart {
   const { topology } = facts;
   const key = { ...keyOf(opened.identity), topology: formatTopology(topology) };

@@ -41,7 +41,7 @@ export interface Failure {
   readonly violation: Violation;
   /** The smallest plan that breaks the same invariant, as the text of a plan file. */
   readonly plan: string;
-  /** Path of the plan file; the name to give it if no file was written. */
+  /** Path of the plan file. If no file was written, a name for one. */
   readonly file: string;
   /** Number of plans that were simulated to make the plan small. */
   readonly tries: number;
@@ -53,12 +53,12 @@ export interface Failure {
 export interface SearchResult {
   readonly from: number;
   readonly plans: number;
-  /** Faults that the plans list, and those of them that were injected. */
+  /** Number of faults in all plans, and number of those that were injected. */
   readonly faults: number;
   readonly injected: number;
   readonly failures: readonly Failure[];
   readonly coverage: CoverageReport;
-  /** How the faults of plans with one fault were noticed and mended. */
+  /** For each kind of fault: how it was noticed and mended in the plans with only one fault. */
   readonly kinds: readonly KindTally[];
   readonly seconds: number;
 }
@@ -100,11 +100,11 @@ export interface SearchOptions {
   readonly out?: string | undefined;
   /** True if the search ends with the first plan that breaks an invariant. Default: false. */
   readonly isFirst?: boolean;
-  /** What the plans look like. Default: {@link searchShape}. */
+  /** Bounds within which plans are drawn by chance. Default: {@link searchShape}. */
   readonly shape?: Shape;
 }
 
-/** Returns the kind of pod of a search. */
+/** Returns the kind of pod with a name. Refuses `containers`, in which a search is not possible. */
 function searchableOf(name: string): 'sim' | 'threads' | 'processes' {
   const ground = groundOf(name, '--ground');
   if (ground !== 'containers') return ground;
@@ -147,7 +147,7 @@ export async function search(
   return { from, plans, faults, injected, ...found };
 }
 
-/** What the shrinking of a case needs of the search. */
+/** What a search hands to {@link shrunk}. */
 interface Shrinking {
   readonly runner: Runner;
   readonly shape: Shape;
@@ -155,8 +155,8 @@ interface Shrinking {
 }
 
 /**
- * Shrinks the case of a seed that broke an invariant, and writes its plan. Does not shrink a case
- * that need not break the invariant again.
+ * Simplifies a case for as long as it still breaks the same invariant, and writes its plan. A real
+ * pod, of threads or processes, need not break the invariant again, so its cases stay as they are.
  */
 async function shrunk(
   { runner, shape, out }: Shrinking,
@@ -180,7 +180,10 @@ async function shrunk(
   return { seed, violation, plan, file, tries };
 }
 
-/** True if the run must end as the case says: with fewer faults it might rightly do otherwise. */
+/**
+ * True if a run of the case must end as the case says. After faults have been removed from a case,
+ * another end may be right, and then the end proves nothing.
+ */
 function isFair({ run, faults, outcome }: Case, { lossesMax }: Shape): boolean {
   return outcome === 'failed' || mustRecover(faults, run.topology, lossesMax);
 }

@@ -12,8 +12,8 @@ const headings: Readonly<Record<AnyPhase, string>> = {
 
 /**
  * Returns the lines of the table of coverage: how often each kind of fault was injected in each
- * phase. A cell that cannot have a count has the letter of its reason. Kinds that cannot be injected
- * in any phase are listed below the table.
+ * phase. If a kind cannot be injected in a phase, its cell has a letter instead. Below the table
+ * stand the reason for each letter, and the kinds that cannot be injected in any phase.
  */
 export function coverageLines({ matrix, paths, findings }: CoverageReport): readonly string[] {
   const rows = Object.entries(matrix) as [CoverageRow, CoverageReport['matrix'][string]][];
@@ -39,7 +39,7 @@ export function coverageLines({ matrix, paths, findings }: CoverageReport): read
   ];
 }
 
-/** Letters that stand for reasons: the same reason has the same letter. */
+/** One letter for each reason why a fault cannot be injected: a, b, … in order of first use. */
 class Letters {
   readonly #letters = new Map<string, string>();
 

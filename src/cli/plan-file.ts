@@ -7,7 +7,7 @@ import type { NamedPlan } from './planned-run.ts';
 const planBytesMax = 2 ** 22;
 
 /**
- * Reads a fault plan from a file. Places in messages are the path with line and column.
+ * Reads a fault plan from a file. Messages about the plan name the path, the line and the column.
  *
  * @throws PodError `bad-plan` if the file has no fault plan.
  */

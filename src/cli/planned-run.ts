@@ -23,7 +23,7 @@ export function groundOf(name: string, origin: string): Ground {
   throw new PodError('bad-flag', `${origin}: expected ${grounds.join(', ')}, found ${quote(name)}`);
 }
 
-/** A fault plan, with the words that messages use for its parts. */
+/** A fault plan, and how messages name its values. */
 export interface NamedPlan {
   readonly plan: FaultPlan;
   /**
@@ -37,18 +37,18 @@ export interface NamedPlan {
   readonly text?: string;
 }
 
-/** A fault plan without mistakes and its run, whose data has been read. */
+/** A fault plan that was checked, and what its run needs. The data of the run has been read. */
 export interface PlannedRun {
   readonly ground: Ground;
   /**
-   * The plan as it runs. Its faults include those that are drawn by chance, and a lost row or column
-   * is a `kill` of each Cloud TPU. Injections have indices of these faults.
+   * The plan as it runs. Faults to be drawn by chance have been drawn, and the loss of a row or
+   * column has become a `kill` of each of its Cloud TPUs. Injections have indices of these faults.
    */
   readonly plan: FaultPlan;
   readonly facts: RunFacts;
   readonly opened: OpenedRun;
   readonly options: TrainOptions;
-  /** Settings of the pod of processes; undefined on other grounds. */
+  /** Settings of a pod of processes; undefined for other kinds of pods. */
   readonly ofProcesses: Settings | undefined;
 }
 
@@ -108,7 +108,7 @@ export function runWithoutFaults(planned: PlannedRun): Promise<Observation> {
   return inThreads({ ...planned, options }, [], nobody);
 }
 
-/** Returns the settings of the run. By default it recovers from losses. */
+/** Returns the settings of the run of a plan. By default the run recovers from losses. */
 function settingsOfRun(
   { run }: FaultPlan,
   mode: Mode,

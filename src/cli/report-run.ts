@@ -41,8 +41,8 @@ export function writeReportPage(folder: string, html: string): void {
 }
 
 /**
- * Reads a run folder that is not kept, and writes its report to a page. The page names the fault
- * plan at `plan` instead of the folder. Throws the errors of {@link showReport}.
+ * Reads a run folder that is not kept, and writes its report to a page. The page does not name the
+ * folder but `plan`, the path of the fault plan. Throws the errors of {@link showReport}.
  */
 export function writePageOfPlan(folder: string, html: string, plan: string): void {
   writePage(html, reportOf(folder, `fault plan ${plan}`, plan));
@@ -96,7 +96,7 @@ function writePage(path: string, report: RunReport): void {
   }
 }
 
-/** Returns the report for programs. Times are in ms since the first event of the run. */
+/** Returns the report as `--json` prints it. Times are in ms since the first event of the run. */
 function jsonOf({ name, run, timeline, figures, repeat }: RunReport): unknown {
   const steps = timeline.steps.map(({ tpuPhaseMs: _, ...step }) => step);
   const { ground, verdicts, faults } = run.judged ?? {};

@@ -16,7 +16,7 @@ Exit codes: 0 the report was made, 2 the folder has no record or a damaged one, 
 be read or written.
 `;
 
-/** `pod report`: shows what happened in a recorded run. Its code is loaded when it runs. */
+/** `pod report`: shows what happened in a recorded run. Other commands do not load its code. */
 export function addReport(program: Command): void {
   const command = program
     .command('report <dir>')

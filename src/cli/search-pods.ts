@@ -60,7 +60,8 @@ export class PodRunner implements Runner {
       const seen = await runWithFaults(planned, () => undefined);
       return { kind: 'ended', seen: withPlannedIndices(seen, plan, planned) };
     } catch (error) {
-      // An error before the first step: no drawn plan may cause one.
+      // Only errors before the first step are thrown. No drawn plan may cause one, so the caller
+      // reports it as a broken invariant.
       return { kind: 'threw', message: messageOf(error) };
     }
   }

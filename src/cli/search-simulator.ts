@@ -35,8 +35,8 @@ export type Simulate = (run: SimulatedRun) => Promise<SimulatedOutcome>;
 
 /**
  * Simulates cases and checks the invariants. A case is the same run as `pod chaos run --ground sim`
- * with the plan of the case. What does not depend on the faults is kept: compiled programs and runs
- * without faults.
+ * with the plan of the case. Compiled programs and runs without faults are kept for later cases,
+ * because they do not depend on the faults.
  */
 export class Simulator implements Runner {
   readonly isRepeatable = true;
@@ -100,8 +100,8 @@ export class Simulator implements Runner {
 }
 
 /**
- * Returns the observation with indices of the faults of the plan. The observation of a run has
- * indices of the faults that are injected, in which a lost row or column is several kills.
+ * Returns a copy of `seen` in which an injection has the index of its fault in `plan`. In `seen` it
+ * has the index in the schedule, in which the loss of a row or column is several kills.
  */
 export function withPlannedIndices(
   seen: Observation,

@@ -5,11 +5,11 @@ import { endsOf, type Fault, type FaultPlan, isLinkFault, targetsOf } from '../f
 import { type Observation, outcomesOf } from '../fault/verdict.ts';
 import { milliseconds, table } from '../observe/format.ts';
 
-/** What happened to the faults of one kind, each alone in its run. Times are in ms. */
+/** What happened to the faults of one kind, in runs that have only one fault. Times are in ms. */
 export interface KindTally {
   readonly kind: string;
   readonly injected: number;
-  /** Faults that the run reported, and those of them whose first report named the right one. */
+  /** Numbers of faults: of the reported ones, and of those whose first report was right. */
   readonly noticed: number;
   readonly right: number;
   readonly detectionMs: Spread;
@@ -33,7 +33,7 @@ interface Kind {
 export class Tally {
   readonly #kinds = new Map<string, Kind>();
 
-  /** Adds a run. Does nothing if its plan has more than one fault. */
+  /** Adds a run. Does nothing unless its plan has exactly one fault, and that was injected. */
   add(plan: FaultPlan, grid: Grid, seen: Observation): void {
     const [outcome] = outcomesOf(plan, seen);
     if (plan.faults.length !== 1 || outcome?.injectedMs === undefined) return;
@@ -65,7 +65,7 @@ export class Tally {
   }
 }
 
-/** Returns the kinds as lines of a table, and a line with the share of right reports. */
+/** Returns a table with a row for each kind, and a line: how many first reports were right. */
 export function tallyLines(kinds: readonly KindTally[]): readonly string[] {
   const head = ['fault', 'injected', 'noticed', 'right', 'noticed after, p50 and p99', 'recovered'];
   const rows = kinds.map(({ kind, injected, noticed, right, detectionMs, recoveryMs }) => [
@@ -89,7 +89,10 @@ function spread(values: readonly number[]): Spread {
   return { p50: quantile(values, 0.5), p99: quantile(values, 0.99) };
 }
 
-/** Returns the Cloud TPUs that a right report names: the targets, or the ends of a link. */
+/**
+ * Returns the Cloud TPUs of a fault: those that it hits, or those at the ends of its link. A report
+ * is right if it names one of them.
+ */
 function namedBy(fault: Fault, grid: Grid): readonly number[] {
   return isLinkFault(fault) ? endsOf(fault, grid) : targetsOf(fault, grid);
 }

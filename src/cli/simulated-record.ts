@@ -12,24 +12,27 @@ interface SimulatedFact {
 }
 
 /**
- * Returns what was seen of a simulated run as events of a run, in order. A simulation has no
- * accuracy, learning rate or times of phases; the events have NaN there.
+ * Converts what was seen of a simulated run into the events that a real run would tell, in order. A
+ * simulation has no accuracy, learning rate or times of phases; the events have NaN there.
  */
 export function simulatedFacts(planned: PlannedRun, seen: Observation): readonly SimulatedFact[] {
   const ready: SimulatedFact = {
     ...{ ms: seen.beginMs, fact: { kind: 'ready', elapsedMs: seen.beginMs } },
   };
-  // A note may come before the pod is ready, if a Cloud TPU is lost while it loads.
   let committed = 0;
   const told = seenIn(seen).map((event): SimulatedFact => {
     if (event.kind === 'step') committed = event.step;
     return { ms: event.ms, fact: factOf(planned, event, committed) };
   });
+  // `ready` need not be the first: if a Cloud TPU is lost while it loads, a note comes before.
   const all = [ready, ...told].sort((a, b) => a.ms - b.ms);
   return seen.outcome === 'done' ? all : [...all, failure(seen)];
 }
 
-/** Returns an event as one of a run. `committed` is the number of the last committed step. */
+/**
+ * Converts an event that was seen in a simulation into an event of a run. `committed` is the number
+ * of the last committed step.
+ */
 function factOf(
   { facts, options: { config }, opened }: PlannedRun,
   event: SeenEvent,

@@ -6,7 +6,7 @@ import { at } from '../numerics/assert.ts';
 import type { TrainOptions } from './options.ts';
 import { factsOf, refuseFaults } from './planned-run.ts';
 
-/** The faults of the flags `--fault` of a run. */
+/** The faults that the flags `--fault` of a command line ask for. */
 export class TrainFaults {
   readonly #texts: readonly string[];
   readonly #schedule: readonly Scheduled[];
@@ -34,13 +34,13 @@ export class TrainFaults {
     return this.#schedule.map(({ fault }) => fault);
   }
 
-  /** Records that the fault with an index of {@link faults} was injected; returns its flag. */
+  /** Records that fault number `index` of {@link faults} was injected. Returns its flag's value. */
   inject(index: number): string {
     this.#injected.add(index);
     return this.#textOf(at(this.#schedule, index));
   }
 
-  /** The flags of the faults that were not injected. */
+  /** Values of the flags whose fault was not injected, or was injected only in part. */
   get missed(): readonly string[] {
     const missed = this.#schedule.filter((_, index) => !this.#injected.has(index));
     return [...new Set(missed.map((it) => this.#textOf(it)))];

@@ -2,7 +2,7 @@ import { formatTopology, type Topology } from '../fabric/torus.ts';
 import type { RecoveryPolicy } from '../pod/master/options.ts';
 import type { Expectations, Fault, FaultPlan } from './plan.ts';
 
-/** Settings of a run that `pod chaos search` breaks. */
+/** Settings of a run into which `pod chaos search` injects faults. */
 export interface CaseRun {
   readonly topology: Topology;
   /** `mlp` has one bucket of gradients, `cnn` has two. */
@@ -24,7 +24,7 @@ export interface Case {
   readonly outcome: 'done' | 'failed';
 }
 
-/** Returns the fault plan of a case. Its expectations are the invariants that a plan can state. */
+/** Returns the fault plan of a case. It expects all invariants that a plan can express. */
 export function planOf({ run, faults, outcome }: Case): FaultPlan {
   return { run: settingsOf(run), faults, expect: expectationsOf(faults, outcome) };
 }
@@ -54,12 +54,13 @@ function expectationsOf(faults: readonly Fault[], outcome: Case['outcome']): Exp
 /**
  * Time, in ms, within which a run must get over a fault that stops it. The slowest case is a worker
  * that hangs while it loads: after 60 s it counts as lost, and its replacement has 10 s to join.
+ * The limit is 5 s longer than both together.
  */
 const haltMsLimit = 75_000;
 
 /**
- * Returns the longest time, in ms, that a run with the given faults may take from one of them to the
- * next commit. The faults may come one after another before that commit, so their times are added.
+ * Returns the longest time, in ms, that a run with the given faults may take from a fault to the
+ * next commit. All other faults may also come before that commit, so the times of all are added.
  */
 export function progressMsLimit(faults: readonly Fault[]): number {
   return faults.reduce((sum, fault) => sum + haltMsLimit + lastingMs(fault), haltMsLimit);

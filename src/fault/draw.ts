@@ -115,7 +115,7 @@ function drawSlow({ tpu, at }: Place, draws: Draws): Fault {
   return { fault: 'slow', tpu, at, factor, for: { steps: draws.whole(1, 3) } };
 }
 
-/** A fault of the links to the next Cloud TPU of the row or of the column. */
+/** A fault of the links from a Cloud TPU to the next one in its row or in its column. */
 function drawLinkFault(fault: LinkFaultKind, { grid, tpu, at }: Place, draws: Draws): Fault {
   const { columns, rows } = grid;
   const x = tpu % columns;
@@ -129,7 +129,10 @@ function drawLinkFault(fault: LinkFaultKind, { grid, tpu, at }: Place, draws: Dr
   };
 }
 
-/** How long a fault of a link lasts and how strong it is. Damage is mostly that of one frame. */
+/**
+ * How long a fault of a link lasts and how strong it is. A fault that damages frames is mostly
+ * drawn without a duration, and then damages only one frame.
+ */
 function drawExtent(fault: LinkFaultKind, draws: Draws): Partial<LinkFault> {
   switch (fault) {
     case 'reset':
@@ -151,19 +154,20 @@ function drawExtent(fault: LinkFaultKind, draws: Draws): Partial<LinkFault> {
 }
 
 /**
- * Longest time, in ms, for which the search lets a link damage frames. In a longer time a Cloud TPU
- * can be replaced more often than a run survives, because every step fails until the damage ends.
+ * Longest time, in ms, for which the search lets a link damage frames. Until the damage ends, every
+ * step fails and may cost a Cloud TPU its worker. In a longer time this could happen more often
+ * than a run survives.
  */
 export const damageMsMax = 200;
 
-/** Cuts off the Cloud TPU. The master is with all others. */
+/** A partition that cuts off one Cloud TPU from all others and from the master. */
 function drawPartition({ grid, tpu, at }: Place, draws: Draws): Fault {
   const all = Array.from({ length: grid.columns * grid.rows }, (_, other) => other);
   const groups = [all.filter((other) => other !== tpu), [tpu]];
   return { fault: 'partition', at, groups, for: { ms: draws.whole(1, 2000) } };
 }
 
-/** Returns a table with one entry for each of the kinds. */
+/** Returns a table that has for each of the kinds what `draw` returns for it. */
 function same<K extends FaultKind>(
   kinds: readonly K[],
   draw: (kind: K) => Draw,

@@ -2,7 +2,7 @@ import { progressMsLimit } from './case.ts';
 import type { FaultPlan } from './plan.ts';
 import type { CommitSeen, Observation, Reference } from './verdict.ts';
 
-/** How a simulated run ended: with an observation, or with an error that the program threw. */
+/** How a run with faults ended: with an observation, or with an error that the program threw. */
 export type Ending =
   | { readonly kind: 'ended'; readonly seen: Observation }
   | { readonly kind: 'threw'; readonly message: string };
@@ -30,8 +30,8 @@ export interface Violation {
 
 /**
  * Returns the invariants that a run with faults has broken, in the order of {@link invariants}.
- * `reference` is the same run without faults. Safety is checked in every run. How the run must end
- * is `plan.expect.outcome`, by default `done`.
+ * `reference` is the same run without faults. `plan.expect.outcome` says how the run must end, by
+ * default `done`. The steps of a run that must fail are checked like those of any other.
  */
 export function violationsIn(
   plan: FaultPlan,
@@ -58,7 +58,10 @@ function outOfOrder({ commits }: Observation): string | undefined {
   return `step ${commits[odd]?.step} was committed after step ${commits[odd - 1]?.step ?? 0}`;
 }
 
-/** Says which commit has another digest or loss than the same step of the run without faults. */
+/**
+ * Names the first commit whose digest or loss differs from that of the same step in the run without
+ * faults. Returns undefined if there is none.
+ */
 function otherIn(
   commits: readonly CommitSeen[],
   reference: Reference['commits'],
@@ -100,8 +103,8 @@ function wrongOutcome(
 }
 
 /**
- * Says which fault was followed by no commit in time. After the last commit of a run no step is left
- * to commit.
+ * Names the first fault after which the next commit came too late. A fault after the last commit is
+ * not judged, because no commit needs to follow. Returns undefined if no commit was late.
  */
 function standstill({ faults }: FaultPlan, seen: Observation): string | undefined {
   const limitMs = progressMsLimit(faults);

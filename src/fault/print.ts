@@ -5,7 +5,7 @@ import type { FaultPlan } from './plan.ts';
 /** Longest line of a printed plan, in characters. A longer fault is broken into several lines. */
 const lineWidth = 100;
 
-/** Parts of a plan that are printed in one line. Each fault is another. */
+/** Paths of the parts of a plan that are printed in one line. Each fault is printed so too. */
 const inOneLine = [['run'], ['chance'], ['expect', 'recovery'], ['expect', 'sometimes']];
 
 /**

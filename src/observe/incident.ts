@@ -34,15 +34,15 @@ export interface Incident {
   /** Time since the first event of the run, in ms. */
   readonly ms: number;
   readonly kind: IncidentKind;
-  /** Number of the Cloud TPU that it concerns; null for the whole slice. */
+  /** Number of the Cloud TPU that the incident concerns; null if it concerns the whole slice. */
   readonly tpu: number | null;
-  /** Number of the step in which it happened, from 1; null if it is unknown. */
+  /** Number of the step in which the incident happened, from 1; null if unknown. */
   readonly step: number | null;
   /** What happened, in words, on one line. */
   readonly text: string;
 }
 
-/** Length of the text of an incident, in characters. */
+/** Largest length of the text of an incident, in characters. */
 const textMax = 240;
 
 /** Returns the incident that an event tells of; undefined if the event is no incident. */

@@ -11,13 +11,15 @@ import { phaseLooks, phasesPicture, stepsToOpen, stepTimesPicture } from './step
 import { clamped, type TimedStep } from './timeline.ts';
 import { timelinePicture } from './timeline-picture.ts';
 
-/** Most bins of steps on a page, and most incidents that its table lists. */
+/** Largest number of bins on a page. A bin is one step, or several that are shown as one. */
 const binsMax = 400;
+/** Largest number of rows in a table of faults or of incidents. */
 const incidentsMax = 1000;
 
 /**
- * Returns the report of a run as one HTML page. The page needs no other file and no network, has no
- * script, and forbids scripts, so that nothing in a record can run.
+ * Returns the report of a run as one HTML page. The page needs no other file and no network. It has
+ * no script, and its content security policy forbids scripts, so no text of a record can run as
+ * one.
  */
 export function reportPage(report: RunReport): string {
   const { timeline, figures, run, repeat, name } = report;

@@ -6,12 +6,13 @@ export interface Period {
   readonly to: number;
 }
 
-/** Longest time, in ms, that is counted between two events: ten years. */
+/** Longest time from one event to the next, in ms: ten years. A longer time counts as ten years. */
 const stepMsMax = 3.2e11;
 
 /**
- * The times of a recorded run, as times in ms since its first event. The record has wall times,
- * which may be set back: between an event and a next one with an earlier time, no time passes.
+ * Clock of a recorded run: converts the wall times of its events to times in ms since the first
+ * event. A wall clock may be set back, so an event may have an earlier wall time than the event
+ * before it. Between two such events no time passes on this clock.
  */
 export class RunClock {
   readonly #elapsed: readonly number[];
@@ -32,12 +33,12 @@ export class RunClock {
     this.#masters = events.map(({ master }) => master);
   }
 
-  /** Returns the time of the event with an index, in ms since the first event. */
+  /** Returns the time of the event at `index`, in ms since the first event. */
   at(index: number): number {
     return this.#elapsed[index] ?? 0;
   }
 
-  /** Returns the time since the first event of a wall time in ms. */
+  /** Converts a wall time, in ms, to the time in ms since the first event. */
   since(time: number): number {
     const before = lastAtMost(this.#latest, time);
     if (before < 0) return 0;
@@ -47,8 +48,9 @@ export class RunClock {
   }
 
   /**
-   * Returns the times in which the masters of the run told events. A pause between two masters that
-   * is short beside the run belongs to the period around it; a long pause separates two periods.
+   * Returns the periods in which the masters of the run told events. A pause between two masters is
+   * long if it lasts more than a quarter of the time in which there was a master. A long pause
+   * separates two periods. A shorter pause is a part of one period.
    */
   periods(): readonly Period[] {
     const ofMasters: Period[] = [];
@@ -63,7 +65,9 @@ export class RunClock {
   }
 }
 
-/** Joins periods with at most `pauseMs` between them. Returns one empty period if there is none. */
+/**
+ * Joins periods with at most `pauseMs` between them. Returns one empty period for an empty list.
+ */
 function joined(periods: readonly Period[], pauseMs: number): readonly Period[] {
   const all: Period[] = [];
   for (const period of periods) {

@@ -9,24 +9,31 @@ export interface RunFigures {
   readonly outcome: 'done' | 'stopped' | 'failed' | 'not ended';
   /** Error of a failed run, or the last step of a stopped one; empty otherwise. */
   readonly why: string;
-  /** Number of committed steps, and of the steps of the whole run. */
+  /** Number of committed steps. */
   readonly committed: number;
+  /** Number of steps that the run was set to train. */
   readonly steps: number;
-  /** Number of times that a step ran again: interrupted, repeated, or committed before. */
+  /**
+   * Number of times that a step ran again: after an interruption, after a return to a checkpoint,
+   * or because a later master ran a committed step again.
+   */
   readonly ranAgain: number;
   /** Time from the first event to the last one, without long pauses between masters. */
   readonly wallMs: number;
-  /** Time from the pod being ready to the last commit or the evaluation, without long pauses. */
+  /**
+   * Time in which the run trained, without long pauses between masters. It begins when the pod is
+   * ready, and ends when the evaluation begins, or with the last commit if there is no evaluation.
+   */
   readonly trainingMs: number | undefined;
   readonly stepMs: { readonly p50: number; readonly p95: number; readonly max: number } | undefined;
-  /** Share of the training time that went into steps that count, from 0 to 1. */
+  /** Share of `trainingMs` that was spent on committed steps, from 0 to 1. */
   readonly goodput: number | undefined;
   readonly finalLoss: number | undefined;
   readonly accuracy: number | undefined;
   readonly digest: string | undefined;
-  /** From a fault to its first report. Only runs of a fault plan have it. */
+  /** Times from a fault to its first report. Undefined if no fault was injected. */
   readonly detection: TimesFound | undefined;
-  /** From the first report of a fault to the next commit. */
+  /** Times from the first report of a fault to the next commit. Undefined without a recovery. */
   readonly recovery: TimesFound | undefined;
   readonly blamed: readonly Blame[];
   readonly checkpoints: number;
@@ -34,10 +41,10 @@ export interface RunFigures {
   readonly eventsLost: number;
 }
 
-/** Times of several things of one kind, in ms. */
+/** Summary of the times of several detections or recoveries, in ms. */
 export interface TimesFound {
   readonly count: number;
-  /** Number of those that never ended; they have no time. */
+  /** How many of `count` never ended. They have no time. */
   readonly never: number;
   readonly p50: number;
   readonly max: number;

@@ -38,8 +38,8 @@ export interface ShownTpus {
 }
 
 /**
- * Returns the Cloud TPUs that a report has rows for: all, if there are at most `most`; otherwise
- * first those with an incident.
+ * Returns the Cloud TPUs that a report has rows for, at most `most`. If there are more, those with
+ * an incident are chosen first, then those with the lowest numbers.
  */
 export function shownTpus({ tpus: count, incidents }: Timeline, most: number): ShownTpus {
   const named = new Set<number>();

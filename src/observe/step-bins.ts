@@ -2,10 +2,10 @@ import { quantile } from '../experiment/statistics.ts';
 import type { Period } from './run-clock.ts';
 import type { TimedStep } from './timeline.ts';
 
-/** Steps that follow each other and that a report shows as one. Often a single step. */
+/** One step, or several consecutive steps that a report shows as one. */
 export interface StepBin extends Period {
   readonly steps: readonly TimedStep[];
-  /** Median and longest wall time of a step, in ms; NaN if no time is known. */
+  /** Median and longest wall time of the steps, in ms; NaN if no time is known. */
   readonly medianMs: number;
   readonly longestMs: number;
   /** True if one of the steps was interrupted, or had been committed before. */
@@ -13,8 +13,8 @@ export interface StepBin extends Period {
 }
 
 /**
- * Puts steps into at most about `most` bins. A step that ran again has a bin of its own, unless
- * there are too many of them.
+ * Puts consecutive steps together into at most `most` + 1 bins. A step that ran again has a bin of
+ * its own, unless more than `most` / 2 steps ran again.
  */
 export function stepBins(steps: readonly TimedStep[], most: number): readonly StepBin[] {
   const special = steps.filter(isRepeated).length;
@@ -55,7 +55,10 @@ export function nameOfBin({ steps }: StepBin): string {
   return first === last ? `step ${first}` : `steps ${first} to ${last}`;
 }
 
-/** Returns the place of a bin on the page. `index` is its index in the list of bins. */
+/**
+ * Returns the `id` on the page to which links to a bin lead. `index` is the bin's index in the
+ * list.
+ */
 export function placeOfBin(index: number): string {
   return `bin-${index}`;
 }

@@ -69,14 +69,18 @@ export const phaseLooks: Readonly<Record<keyof TimedStep['phaseMs'], SpanLook>> 
   commit: { tone: 'ink', texture: 'striped' },
 };
 
-/** Most spans in all pictures of phases of a page: about 120 bytes each. */
+/**
+ * Largest number of spans in all pictures of phases on one page. It bounds the size of the page,
+ * because each span takes about 120 bytes.
+ */
 const spansMax = 8000;
 /** Most rows for Cloud TPUs in a picture of phases. */
 const rowsMax = 64;
 
 /**
- * Returns the steps whose phases a page shows by Cloud TPU: those that ran again, the longest ones,
- * the first one and the one of median length. The steps are in order, without repetition.
+ * Returns the steps for which a page shows the phases of each Cloud TPU. Up to a limit, it chooses
+ * the step with the median time, the longest steps, the steps that ran again, and the first step.
+ * It returns them in the order of time, each step once.
  */
 export function stepsToOpen(steps: readonly TimedStep[]): readonly TimedStep[] {
   const known = steps.filter(({ tpuPhaseMs }) => (tpuPhaseMs?.length ?? 0) > 0);

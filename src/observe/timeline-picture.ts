@@ -78,7 +78,7 @@ function descriptionOf({ steps, recoveries, incidents }: Timeline): string {
   return `One row for each Cloud TPU, time from left to right. ${counts}`;
 }
 
-/** A span before its lanes are known. `tpu` is null if the span covers all rows. */
+/** A span whose lanes are not known yet. `tpu` is its Cloud TPU; null for a span over all rows. */
 interface Wanted extends Omit<TimelineSpan, 'firstLane' | 'lastLane'> {
   readonly tpu: number | null;
 }
@@ -126,7 +126,10 @@ function hintOf(bin: StepBin): string {
   return `${nameOfBin(bin)}: ${time(longestMs)}${again} (${phases.join(', ')})`;
 }
 
-/** Returns the spans of all rows in which no step can run. Steps are drawn over them. */
+/**
+ * Returns the spans for times in which no step can run: the loading of programs, and recoveries.
+ * These spans cover all rows, and the steps are drawn over them.
+ */
 function waitingSpans({ periods, readyMs, recoveries }: Timeline): readonly Wanted[] {
   const endMs = periods.at(-1)?.to ?? 0;
   const start = { from: periods[0]?.from ?? 0, to: readyMs ?? endMs };
@@ -141,7 +144,10 @@ function waitingSpans({ periods, readyMs, recoveries }: Timeline): readonly Want
   ];
 }
 
-/** Returns the spans of single Cloud TPUs, and those in which other things than new steps run. */
+/**
+ * Returns two kinds of spans that are drawn over the steps. Some cover all rows: repeated steps and
+ * the evaluation. The others belong to one Cloud TPU: it has no worker, loads, or is a straggler.
+ */
 function memberSpans(timeline: Timeline): readonly Wanted[] {
   const { periods, evaluation, absences, repeats, incidents } = timeline;
   const endMs = periods.at(-1)?.to ?? 0;
@@ -165,7 +171,10 @@ function memberSpans(timeline: Timeline): readonly Wanted[] {
   ];
 }
 
-/** Returns the steps in which a Cloud TPU was slow that is reported as a straggler at `ms`. */
+/**
+ * Returns the period in which a straggler was slow: the last few steps before `ms`, the time at
+ * which the straggler was reported.
+ */
 function slowPeriod({ steps }: Timeline, ms: number): { from: number; to: number } {
   const last = steps.findLastIndex(({ to }) => to <= ms);
   return { from: steps[Math.max(0, last - stragglerStepsMin + 1)]?.from ?? ms, to: ms };

@@ -7,7 +7,7 @@ import type { Timeline } from './timeline.ts';
 /** Most rows for Cloud TPUs on a terminal. */
 const rowsMax = 64;
 const labelWidth = 8;
-/** Fewest columns of time: a narrower terminal breaks the lines. */
+/** Smallest number of columns for the time. On a narrower terminal the lines wrap. */
 const columnsMin = 20;
 
 /** Letters of incidents in a timeline of text. Incidents without a letter are only listed. */
@@ -17,7 +17,7 @@ const letters: Readonly<Partial<Record<IncidentKind, string>>> = {
   ...{ master: 'M', failed: '#' },
 };
 
-/** Characters of what lasts, in the order in which later ones cover earlier ones. */
+/** Characters that fill a period of time, and the meanings of these characters. */
 const lasting = {
   step: { character: '-', text: 'a step' },
   interrupted: { character: '/', text: 'interrupted, then ran again' },
@@ -54,7 +54,7 @@ export function timelineText(timeline: Timeline, width: number): readonly string
     const to = foundMs ?? backMs ?? columns.endMs;
     grid.fill(tpu, { from: fromMs, to }, lasting.absence.character);
   }
-  // Faults come last, so that they cover the incidents that they cause.
+  // Letters of faults are put last, so that they cover the letters of incidents they cause.
   const inOrder = [...timeline.incidents].sort(
     (a, b) => Number(b.kind !== 'fault') - Number(a.kind !== 'fault'),
   );
@@ -75,7 +75,7 @@ function axisOf({ shown }: Timeline, columns: number): string {
   return `${' '.repeat(labelWidth + 1)}${from}${to.padStart(Math.max(1, columns - from.length))}`;
 }
 
-/** Maps times to columns of characters. */
+/** Maps times to columns of characters. Times between two periods take no columns. */
 class Columns {
   readonly count: number;
   readonly endMs: number;

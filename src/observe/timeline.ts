@@ -7,25 +7,28 @@ import { type Incident, incidentOf, incidentOfFault } from './incident.ts';
 import { type Period, RunClock } from './run-clock.ts';
 
 /**
- * What happened in a recorded run, along time. All times are in ms since the first event of the
- * run. Numbers come from files, so that a Cloud TPU or a step may be out of range.
+ * What happened in a recorded run, and when. All times are in ms since the first event of the run.
+ * The record is a file that is not trusted, so numbers of Cloud TPUs and steps may be out of range.
  */
 export interface Timeline {
   /** Number of Cloud TPUs of the run. */
   readonly tpus: number;
-  /** The times of the run, in order. Long pauses between two masters are left out. */
+  /** Periods of the run, in order. A long pause between two masters separates two periods. */
   readonly periods: readonly Period[];
-  /** The times that a picture shows: {@link periods} without a long start in which nothing happens. */
+  /**
+   * Periods that a picture shows: {@link periods} without most of the time before the pod is ready
+   * or the first incident happens, whichever is earlier.
+   */
   readonly shown: readonly Period[];
   /** Time when the pod was ready for the first step; undefined if it never was. */
   readonly readyMs: number | undefined;
-  /** Time of the evaluation; undefined without one. */
+  /** Period of the evaluation; undefined if there was none. */
   readonly evaluation: Period | undefined;
   readonly steps: readonly TimedStep[];
   readonly recoveries: readonly Recovery[];
   readonly absences: readonly Absence[];
   readonly repeats: readonly Repeat[];
-  /** Faults, losses, checkpoints and other things that happen at one time, in order. */
+  /** Faults, losses, checkpoints and other incidents, in the order of their times. */
   readonly incidents: readonly Incident[];
 }
 
@@ -40,7 +43,7 @@ export interface TimedStep extends Period {
   /** Times of each Cloud TPU in each phase, in ms; undefined if the record has none. */
   readonly tpuPhaseMs: readonly (readonly number[])[] | undefined;
   readonly slowest: Slowest | undefined;
-  /** The times in which the step ran: more than one if it was interrupted and ran again. */
+  /** Periods in which the step ran: more than one if it was interrupted and ran again. */
   readonly attempts: readonly Period[];
   /** True if this step had been committed before, by an earlier master. */
   readonly isRepeated: boolean;
@@ -60,11 +63,14 @@ export interface Recovery {
 export interface Absence {
   readonly tpu: number;
   readonly fromMs: number;
-  /** Time when a worker was found for it; undefined if none was. */
+  /** Time when a worker was found for the Cloud TPU; undefined if none was. */
   readonly foundMs: number | undefined;
-  /** Time when it could take part in steps again; undefined if it never could. */
+  /** Time when the Cloud TPU could take part in steps again; undefined if it never could. */
   readonly backMs: number | undefined;
-  /** `replaced`: by a new worker. `adopted`: by the worker of another Cloud TPU. */
+  /**
+   * How a worker was found: `replaced` by a new worker, `adopted` by the worker of another Cloud
+   * TPU.
+   */
   readonly by: 'replaced' | 'adopted' | undefined;
 }
 
@@ -93,10 +99,15 @@ export function timelineOf({ settings, events, judged }: RecordedRun): Timeline 
   return { tpus: columns * rows, periods, shown, incidents, ...found };
 }
 
-/** Share of the shown time that is left before the first thing that happens. */
+/**
+ * Of the time before anything happens, only the end is shown. Largest length of this end, as a
+ * share of the time that follows.
+ */
 const startShare = 0.03;
 
-/** Returns the periods without most of the time before `eventfulMs`. */
+/**
+ * Returns the periods without most of the time before `eventfulMs`, when the first thing happens.
+ */
 function withoutStart(periods: readonly Period[], eventfulMs: number): readonly Period[] {
   const [first, ...others] = periods;
   if (first === undefined) return periods;
@@ -116,12 +127,12 @@ export function clamped(ms: number): number {
   return Math.max(0, Math.min(believedMs, ms));
 }
 
-/** A record that is being completed. */
+/** A record whose fields can still be set. */
 type Open<T> = { -readonly [K in keyof T]: T[K] };
 
 const reports: readonly Note['event'][] = ['lost', 'suspected', 'quarantined'];
 
-/** End of a break that has not ended. */
+/** End of a break that has not ended yet. A break is a period in which no step can run. */
 const openEnd = Number.POSITIVE_INFINITY;
 
 /** Reads the events of a run in their order. */
@@ -131,13 +142,13 @@ class Reader {
   readonly #recoveries: Open<Recovery>[] = [];
   readonly #absences: Open<Absence>[] = [];
   readonly #repeats: Open<Repeat>[] = [];
-  /** Times since the last commit in which no step could run. */
+  /** Breaks since the last commit: periods in which no step could run. */
   #breaks: Period[] = [];
   #recovery: Open<Recovery> | undefined;
   #readyMs: number | undefined;
   #evaluation: Period | undefined;
   #master: number | undefined;
-  /** Time before which the next step cannot have begun. */
+  /** Earliest time at which the next step can have begun. */
   #earliestMs = 0;
   #lastMs = 0;
   #highestStep = 0;
@@ -167,13 +178,15 @@ class Reader {
     };
   }
 
-  /** An evaluation that has not ended goes on until the last event. */
+  /**
+   * Returns the end of the evaluation: the time of the last event if the evaluation has not ended.
+   */
   #evaluationEnd(): number {
     const { from, to } = this.#evaluation ?? { from: 0, to: 0 };
     return to > from ? to : this.#lastMs;
   }
 
-  /** A master tells its first event. */
+  /** Handles the first event of a master. */
   #begin({ master }: RecordedEvent, ms: number): void {
     if (this.#master !== undefined) {
       const text = `master ${master} goes on with the run`;
@@ -218,7 +231,10 @@ class Reader {
     for (const absence of this.#absences) absence.backMs ??= ms;
   }
 
-  /** A Cloud TPU loses its worker, gets another one, or gets the parameters. */
+  /**
+   * Handles a note about one Cloud TPU: that it lost its worker, got another one, or got the
+   * parameters.
+   */
   #member(event: Note['event'], tpu: number, ms: number): void {
     const open = this.#absences.findLast((it) => it.tpu === tpu && it.backMs === undefined);
     if (event === 'lost' || event === 'quarantined') {
@@ -252,7 +268,9 @@ class Reader {
   }
 }
 
-/** Returns the parts of a step between the breaks. */
+/**
+ * Returns the periods of a step before, between and after the breaks. `whole` includes the breaks.
+ */
 function attemptsOf(whole: Period, breaks: readonly Period[]): readonly Period[] {
   const attempts: Period[] = [];
   let from = whole.from;

@@ -5,7 +5,7 @@ import type { Scale, TimeScale } from './scale.ts';
 export interface Frame {
   /** Name of the picture, unique on its page: letters, digits and hyphens. */
   readonly id: string;
-  /** Alternative for people who do not see the picture: a title and a description in sentences. */
+  /** Title and description, in sentences, for people who do not see the picture. */
   readonly title: string;
   readonly description: string;
 }
@@ -33,7 +33,7 @@ export function picture(
   );
 }
 
-/** Draws an axis along X at the height `y`, with grid lines up to `top`. In px. */
+/** Draws an axis along X at the height `y`, with grid lines up to the height `top`, both in px. */
 export function axisBelow(scale: Scale, y: number, top: number, label: string): Element {
   const { from, to } = scale.range;
   const lines = scale.ticks.map(({ at }) =>
@@ -54,7 +54,7 @@ export function axisBelow(scale: Scale, y: number, top: number, label: string): 
   );
 }
 
-/** Draws an axis along Y at `x`, with grid lines from `x` to `right`. In px. */
+/** Draws an axis along Y at `x`, with grid lines from `x` to `right`, both in px. */
 export function axisLeft(scale: Scale, x: number, right: number, label: string): Element {
   const { from, to } = scale.range;
   const top = Math.min(from, to);
@@ -70,7 +70,7 @@ export function axisLeft(scale: Scale, x: number, right: number, label: string):
   );
 }
 
-/** Draws a cut of a time axis: two strokes where times are left out. */
+/** Draws two strokes across a time axis, to show that a time is left out there. */
 function cutAt(x: number, y: number): Element {
   const strokes = [-5, 0].map((dx) => `M${px(x + dx)} ${px(y + 5)}L${px(x + dx + 5)} ${px(y - 5)}`);
   const what = hint('A time without events is left out here.');

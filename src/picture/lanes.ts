@@ -48,12 +48,12 @@ export interface Mark {
   readonly hint: string;
 }
 
-/** Where the lanes of a {@link LaneChart} begin and end, along X. In px. */
+/** Where the lanes of a {@link LaneChart} begin and end along X, in px. */
 export const laneRange: Interval = { from: 130, to: pictureWidth - 50 };
 
 const top = 8;
 const axisPx = 42;
-/** Narrowest span that is drawn, in px. */
+/** Smallest width of a drawn span, in px. A narrower span gets this width. */
 const narrowest = 0.75;
 
 /** Draws a chart of lanes. */
@@ -109,12 +109,12 @@ function labelIn(
   return [element('text', { ...place, class: isStrong(look) ? 'inverse' : undefined }, label)];
 }
 
-/** True if the text of the page has little contrast with the colour of a span. */
+/** True if text in the usual colour has little contrast with the colour of a span. */
 function isStrong({ tone, texture }: SpanLook): boolean {
   return texture !== 'striped' && !['grey', 'sky', 'orange'].includes(tone);
 }
 
-/** Returns the lines between lanes, which cut spans of several lanes into rows. */
+/** Returns the lines between lanes. They also cut a span over several lanes into rows. */
 function separators(lanes: number, lanePx: number): readonly Element[] {
   const width = laneRange.to - laneRange.from;
   return Array.from({ length: Math.max(0, lanes - 1) }, (_, i) =>
@@ -125,7 +125,7 @@ function separators(lanes: number, lanePx: number): readonly Element[] {
   );
 }
 
-/** A mark, or several of one look that are too close to each other to tell them apart. */
+/** A mark, or several marks of one lane and one look that are too close together to tell apart. */
 interface MarkGroup {
   readonly look: MarkLook;
   readonly lane: number;
@@ -134,15 +134,18 @@ interface MarkGroup {
   readonly x: number;
 }
 
-/** A group with the place where it is drawn, in px. */
+/** A group of marks, and the X coordinate at which it is drawn, in px. */
 interface Placed extends MarkGroup {
   readonly shownX: number;
 }
 
-/** Largest distance between the place of a mark and its value, in px. */
+/** Largest distance, in px, by which a mark is drawn to the right of its value. */
 const shiftMax = 66;
 
-/** Groups marks of one lane and one look if less than the width of a mark lies between them. */
+/**
+ * Groups marks of one lane and one look. A mark belongs to a group if it is less than the width of
+ * a mark away from the group's first mark.
+ */
 function grouped(marks: readonly Mark[], scale: Scale): readonly MarkGroup[] {
   const groups: MarkGroup[] = [];
   const open = new Map<string, MarkGroup>();
@@ -162,8 +165,9 @@ function grouped(marks: readonly Mark[], scale: Scale): readonly MarkGroup[] {
 }
 
 /**
- * Places the marks. A mark that would cover an earlier one in its lane is drawn to the right of it,
- * with a line to its value. Where that would take too much room, marks cover each other.
+ * Returns where each group of marks is drawn. If a group would cover an earlier group in its lane,
+ * it is drawn further to the right, with a line to its value. If it would be too far from its value
+ * there, it is drawn at its value and covers the earlier group.
  */
 function placed(marks: readonly Mark[], scale: Scale): readonly Placed[] {
   const ends = new Map<number, number>();
@@ -177,7 +181,7 @@ function placed(marks: readonly Mark[], scale: Scale): readonly Placed[] {
   });
 }
 
-/** Most hints of marks that are shown together. */
+/** Largest number of hints that are shown for one group of marks. */
 const hintsMax = 12;
 
 function hintOf({ hints }: MarkGroup): string {

@@ -15,14 +15,14 @@ export interface Legend {
 }
 
 const rowPx = 20;
-/** Width of a character of a legend, in px: an estimate that is rather too large. */
+/** Estimated width of a character of a legend, in px. Rather too large than too small. */
 const characterPx = 6.8;
 const besideText = 20;
 const betweenEntries = 22;
 
 /**
- * Draws a legend from `left` to the right edge of the picture, in as many rows as needed. `top` is
- * its upper edge. In px. `id` is the name of the picture.
+ * Draws a legend, in as many rows as needed. It extends from `left` to the right edge of the
+ * picture, and from `top` down. `left` and `top` are in px. `id` is the name of the picture.
  */
 export function legend(
   id: string,

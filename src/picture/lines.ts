@@ -6,7 +6,7 @@ import type { Interval, Scale } from './scale.ts';
 
 /** A picture of values along an axis, as one line or several. */
 export interface LineChart extends Frame {
-  /** Scales with the ranges of {@link lineRange}. */
+  /** Scales along X and Y. Their ranges are those of {@link lineRange}. */
   readonly x: Scale;
   readonly y: Scale;
   readonly xLabel: string;
@@ -31,7 +31,7 @@ export interface Point {
   readonly hint?: string;
 }
 
-/** Where a {@link LineChart} begins and ends along X, and along Y from its bottom up. In px. */
+/** Where a {@link LineChart} begins and ends along X and Y, in px. Y begins at the bottom. */
 export const lineRange: { readonly x: Interval; readonly y: Interval } = {
   x: { from: 130, to: pictureWidth - 50 },
   y: { from: 220, to: 28 },

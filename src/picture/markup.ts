@@ -37,7 +37,7 @@ export function markupText(markup: Markup): string {
   return parts.join('');
 }
 
-/** Returns the text of a whole HTML document, `root` being its element `html`. */
+/** Returns the text of a whole HTML document. `root` is the element `html` of the document. */
 export function documentText(root: Element): string {
   return `<!DOCTYPE html>\n${markupText(root)}\n`;
 }
@@ -77,8 +77,9 @@ function write(markup: Markup, parts: string[]): void {
 }
 
 /**
- * Returns the text of a style sheet. HTML reads it without escapes and XML with escapes, so it must
- * not contain a character that would be escaped.
+ * Returns the text of a style sheet, which is not escaped. XML would decode escapes in a style
+ * sheet, but HTML would not. A style sheet must therefore not contain a character that needs an
+ * escape.
  */
 function styleText(css: Markup): Markup {
   assert(

@@ -41,8 +41,9 @@ export function linearScale(values: Interval, range: Interval, count?: number): 
 }
 
 /**
- * True if the interval is so short beside its values that numbers cannot tell labels inside it
- * apart. The library then fails or gives endless lists of labels.
+ * True if the interval is so short, compared with its values, that floating-point numbers cannot
+ * tell labels inside it apart. For such an interval d3-scale fails or returns endless lists of
+ * labels.
  */
 function isPoint({ from, to }: Interval): boolean {
   return Math.abs(to - from) <= 1e-9 * Math.max(1e-6, Math.abs(from), Math.abs(to));
@@ -73,16 +74,17 @@ const units = [
 export interface TimeScale extends Scale {
   /** Unit of the labels. */
   readonly unit: (typeof units)[number]['name'];
-  /** Coordinates of the cuts, where a time between two pieces is left out. In px. */
+  /** Coordinates, in px, of the centres of the cuts. A cut stands for times that are left out. */
   readonly cuts: readonly number[];
 }
 
-/** Width of a cut between two pieces of a time scale, in px. */
+/** Width, in px, of a cut: the place in a time scale that stands for times that are left out. */
 const cutPx = 14;
 
 /**
- * Returns a scale of times in ms. `pieces` are the shown times, in order; times between two pieces
- * are left out, and the scale has a cut there. All pieces have the same px for each ms.
+ * Returns a scale of times in ms. `pieces` are the periods that the scale shows, in order. Times
+ * between two periods are left out: the scale has a cut there. One ms has the same length in all
+ * periods.
  */
 export function timeScale(pieces: readonly Interval[], range: Interval): TimeScale {
   assert(pieces.length > 0, 'a time scale has at least one piece');

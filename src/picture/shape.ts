@@ -13,7 +13,7 @@ export type Shape =
   | 'plus'
   | 'bar';
 
-/** Look of a mark. Two meanings in one picture differ in their shape, not only in their tone. */
+/** Look of a mark. Marks with different meanings differ in their shape, not only in their tone. */
 export interface MarkLook {
   readonly shape: Shape;
   readonly tone: Tone;
@@ -61,7 +61,7 @@ function corners(x: number, y: number): Points {
   ];
 }
 
-/** Returns a plus sign: `reach` is the length of an arm from the centre, `half` half its width. */
+/** Returns a plus sign whose arms end at the distance `reach` and are 2 · `half` wide. */
 function plus(reach: number, half: number): Points {
   const arm: Points = [
     [-half, -reach],

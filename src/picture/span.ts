@@ -1,7 +1,7 @@
 import { type Element, element } from './markup.ts';
 import type { Tone } from './palette.ts';
 
-/** Look of a span: its colour, and stripes for a second meaning of the same colour. */
+/** Look of a span. A colour can have two meanings: one for plain spans, one for striped spans. */
 export interface SpanLook {
   readonly tone: Tone;
   /** `striped` spans have gaps between stripes. Default: `plain`. */
@@ -16,14 +16,14 @@ export interface Box {
   readonly height: number;
 }
 
-/** Draws a span. `id` is the name of the picture, which must have the {@link stripes} of the tone. */
+/** Draws a span in the picture `id`. A striped span needs the {@link stripes} of that picture. */
 export function spanBox(id: string, { tone, texture = 'plain' }: SpanLook, box: Box): Element {
   const fill = texture === 'striped' ? { fill: `url(#${id}-${tone})` } : {};
   const colour = texture === 'striped' ? '' : ` ${tone}`;
   return element('rect', { class: `span${colour}`, ...fill, ...box });
 }
 
-/** Returns the definitions of the stripes that the looks of a picture need. */
+/** Returns the SVG patterns for the striped spans of the picture `id`, one for each tone. */
 export function stripes(id: string, looks: readonly SpanLook[]): Element {
   const tones = new Set(looks.filter(({ texture }) => texture === 'striped').map((it) => it.tone));
   const size = { width: 6, height: 6, patternUnits: 'userSpaceOnUse' };

@@ -10,15 +10,19 @@ export interface JudgedRun {
   readonly v: typeof eventVersion;
   /** Kind of pod on which the plan ran. In a simulation (`sim`) all times are virtual. */
   readonly ground: Ground;
-  /** How the run ended, and the error of a failed run; empty otherwise. */
+  /** How the run ended. */
   readonly outcome: 'done' | 'failed';
+  /** Error of a failed run; empty otherwise. */
   readonly message: string;
-  /** Faults as they were planned or drawn. `injectedMs` is on the clock of the events' `time`. */
+  /**
+   * What happened to each fault, planned or drawn by chance. `injectedMs` is on the same clock as
+   * the `time` of an event.
+   */
   readonly faults: readonly FaultOutcome[];
   readonly verdicts: readonly Verdict[];
 }
 
-/** A time in ms; absent if what it is the time of never happened. */
+/** A time in ms; absent if the event that it belongs to, such as a report, never happened. */
 const time = real.optional();
 
 const outcome: z.ZodType<FaultOutcome> = z

@@ -6,8 +6,8 @@ import type { Observation } from '../fault/verdict.ts';
 const trained = new Map<string, Promise<Observation>>();
 
 /**
- * Returns the run without faults that belongs to a planned run. Each such run is trained once in a
- * process: plans whose runs have the same bits share it.
+ * Returns the run without faults with which a planned run is compared. A process trains each run
+ * without faults only once: all plans whose runs have the same bits get the same run.
  */
 export function faultFreeRun(planned: PlannedRun): Promise<Observation> {
   const key = keyOfRun(planned);
@@ -22,8 +22,8 @@ export function faultFreeRun(planned: PlannedRun): Promise<Observation> {
 
 /**
  * Returns a text that is equal for two planned runs only if their runs without faults are the same.
- * A simulated run has bits of its own, which depend on the size of the slice and on the batches of
- * the evaluation.
+ * {@link keyOf} alone does not suffice, because a simulated run does not have the bits of a trained
+ * run. Its bits depend on the size of the slice and the batches of the evaluation, both in `facts`.
  */
 function keyOfRun({ ground, facts, opened }: PlannedRun): string {
   return JSON.stringify([ground === 'sim', facts, keyOf(opened.identity)]);

@@ -8,7 +8,7 @@ import type {
   Position,
 } from '../fault/plan.ts';
 
-/** A fault with its target and its position. */
+/** A fault with its target and with the position in the run at which it is injected. */
 export interface PlacedFault {
   readonly fault: Fault;
 }
@@ -19,7 +19,7 @@ export interface LastingFault extends PlacedFault {
   for(duration: Duration): PlacedFault;
 }
 
-/** A fault that needs a position. */
+/** A fault whose position in the run is still missing. */
 export interface Unplaced<Placed extends PlacedFault> {
   /** Returns the fault at a position of the run, such as `{ step: 10, phase: 'update' }`. */
   at(position: Position): Placed;
@@ -90,8 +90,8 @@ export function loseColumn(column: number): Unplaced<PlacedFault> {
 }
 
 /**
- * Returns a fault: messages between different groups of Cloud TPUs are lost. The master stays with
- * the first group.
+ * Returns a fault: messages between different groups of Cloud TPUs are lost. The master counts as a
+ * member of the first group.
  */
 export function partition(
   first: readonly number[],
@@ -102,9 +102,9 @@ export function partition(
 }
 
 /**
- * The links that a fault breaks: the name of a directed link between two chips, such as
- * `chip(3,1)+x`, or two neighbouring Cloud TPUs, which stand for all links from the first to the
- * second.
+ * The links that a fault affects. Either the name of one directed link between chips, such as
+ * `chip(3,1)+x`; or the numbers of two neighbouring Cloud TPUs, which stand for all links from the
+ * first to the second.
  */
 export type Link = string | readonly [number, number];
 
@@ -117,13 +117,13 @@ export interface LinkOptions {
 /** Options of a fault that affects a share of the frames of a link. */
 export interface FrameOptions extends LinkOptions {
   /**
-   * Share of the frames that are affected, greater than 0 and at most 1. If neither a share nor an
-   * end of the fault is given, one frame is affected.
+   * Share of the frames that are affected, greater than 0 and at most 1. Default for a fault with
+   * an end: 1. A fault with neither a share nor an end affects one frame.
    */
   readonly share?: number;
 }
 
-/** Returns a fault: a link carries nothing. What was sent arrives when the fault ends. */
+/** Returns a fault: a link carries nothing. Frames sent meanwhile arrive when the fault ends. */
 export function cutLink(link: Link, options?: LinkOptions): Unplaced<LastingFault> {
   return ofLink('link-down', link, options);
 }
@@ -177,7 +177,7 @@ export function corruptFrames(link: Link, options?: FrameOptions): Unplaced<Last
   return ofLink('corrupt', link, options);
 }
 
-/** Parameters of a fault of a link, which depend on its kind. */
+/** Parameters of a fault of a link. The kind of the fault decides which of them it has. */
 type LinkParameters = Partial<Omit<LinkFault, 'fault' | 'link' | 'at' | 'for'>>;
 
 function ofLink(

@@ -12,7 +12,10 @@ export interface Matched {
 
 /** Bounds of a recovery. A bound that is absent is not checked. */
 export interface RecoveryBounds {
-  /** Longest time, in ms, from a fault to the first committed step after its report. */
+  /**
+   * Longest time, in ms, from the injection of a fault to the first step that is committed after
+   * the report of the fault. If there is no report: to the first one committed after the injection.
+   */
   readonly withinMs?: number;
   /** Largest number of committed steps that ran again. */
   readonly steps?: number;
@@ -57,12 +60,13 @@ function toHaveRecovered(received: unknown, bounds: RecoveryBounds = {}): Matche
   return judged(run, expected, { recovery: { time, ...(steps !== undefined && { steps }) } });
 }
 
-/** Bound of a recovery that may take any time. No run takes longer. */
+/** Bound of a recovery if a test gives no `withinMs`. Only a missing recovery takes longer. */
 const anyTime = '<=100000min';
 
 /**
- * Passes if the first report after a fault names the Cloud TPU. For the fault `slow` the report is
- * that of a straggler, for all other faults a loss, a suspicion or a quarantine.
+ * Passes if, for at least one of the faults, the first report after it names Cloud TPU `tpu`. A
+ * report of the fault `slow` is a named straggler. A report of any other fault is a loss, a
+ * suspicion or a quarantine.
  */
 function toBlame(received: unknown, tpu: number): Matched {
   const run = podRun(received, 'toBlame');

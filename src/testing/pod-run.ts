@@ -25,7 +25,8 @@ export class PodRun {
   readonly ground: Ground;
   /**
    * What happened to each fault: when it was injected, when it was noticed, when the run had
-   * recovered, and which Cloud TPU was blamed. A lost row or column is a `kill` of each Cloud TPU.
+   * recovered, and which Cloud TPU was blamed. For a lost row or column, each of its Cloud TPUs has
+   * an entry, whose fault is `kill`.
    */
   readonly faults: readonly FaultOutcome[];
   /** One entry for each expectation of the plan, with what was found. */
@@ -92,8 +93,9 @@ export class PodRun {
   }
 
   /**
-   * Judges the run by other expectations than those of its plan. Returns one entry for each
-   * expectation, and in addition whether each fault was injected and how the run ended.
+   * Judges the run by `expect` instead of the expectations of its plan. The first entry says
+   * whether all faults were injected. The second says whether the run ended as expected, by default
+   * with `done`. After them comes one entry for each other expectation.
    */
   judge(expect: Expectations): readonly Verdict[] {
     return judge({ ...this.#plan, expect }, this.#topology, this.#seen, this.#faultFree);

@@ -41,8 +41,8 @@ export function pod(options: PodOptions = {}): PodTest {
 }
 
 /**
- * A run on a pod, and the faults that break it. Each method except `train` returns a new description
- * and leaves this one as it is.
+ * The description of a run on a pod, with the faults to inject. No method changes the description:
+ * each method except `train` returns a new one.
  */
 export class PodTest {
   readonly #parts: Parts;
@@ -71,9 +71,10 @@ export class PodTest {
   }
 
   /**
-   * Calls `hook` with each event of the run: at once in threads, within about 100 ms in processes,
-   * after the end of the run in a simulation. An error that the hook throws ends the run, and
-   * `train` rejects with it. The hook must not be asynchronous: nothing waits for it.
+   * Calls `hook` with each event of the run. A pod of threads calls it at once, a pod of processes
+   * within about 100 ms, a simulation after the end of the run. If the hook throws an error, the
+   * run ends and `train` rejects with that error. The hook must not be asynchronous, because
+   * nothing waits for it.
    */
   onEvent(hook: (event: SeenEvent) => void): PodTest {
     return this.#with({ hooks: [...this.#parts.hooks, hook] });
@@ -87,13 +88,13 @@ export class PodTest {
   }
 
   /**
-   * Trains the run with its faults. An error that ends the run after its first step is part of the
-   * result: then `outcome` is `failed`. The same run without faults is trained first, once in a
-   * process.
+   * Trains the same run without faults, then the run with its faults. The run without faults is
+   * left out if `faultFree` is false or if this process has trained it before. An error that ends
+   * the run with faults after its first step is part of the result: then `outcome` is `failed`.
    *
-   * @throws PodError before anything runs, with one line that names the wrong value, if a setting or
-   * a fault is wrong or cannot be had on this kind of pod. PodError if the run fails before its first
-   * step.
+   * @throws PodError before anything runs, if a setting or a fault is wrong or not possible on this
+   * kind of pod. The message is one line that names the wrong value.
+   * @throws PodError if the run fails before its first step.
    */
   async train(): Promise<PodRun> {
     const { options, hooks } = this.#parts;
@@ -113,7 +114,7 @@ export class PodTest {
   }
 }
 
-/** Returns the plan of a test: what is given in code, and the plan of its file, if it has one. */
+/** Returns the plan of a test: what the test gives in code, merged with its plan file if any. */
 function namedPlan({ options, faults, file, expect }: Parts): NamedPlan {
   const { ground: _, faultFree: __, ...settings } = options;
   const given = Object.entries(settings).filter(([, value]) => value !== undefined);
@@ -125,7 +126,7 @@ function namedPlan({ options, faults, file, expect }: Parts): NamedPlan {
   return file === undefined ? named : merged(named, planInFile(file));
 }
 
-/** Place, in messages, of what a test gives in code. */
+/** Messages name this as the place of a value that a test gives in code. */
 const place = 'pod()';
 
 function placeOf(path: readonly (string | number)[]): string {
@@ -164,8 +165,8 @@ function merged({ plan: inCode }: NamedPlan, file: NamedPlan): NamedPlan {
 }
 
 /**
- * Returns the settings of a file without those that express the same quantity as a setting in code,
- * as `tpus` and `topology` do.
+ * Returns the settings of a file without those that settings in code override. A setting overrides
+ * every setting of the same quantity: `tpus` overrides `topology` too, because both give the size.
  */
 function withoutOverridden(ofFile: FaultPlan['run'], inCode: FaultPlan['run']): FaultPlan['run'] {
   const groupOf = (key: string): string => {

@@ -8,8 +8,8 @@ export interface RunSettings {
   /** Number of Cloud TPUs: 1, 2, 4, 8, 16, 32 or 64. */
   readonly tpus?: number;
   /**
-   * Grid of Cloud TPUs instead of `tpus`: columns x rows, such as `4x2`, up to 8x8; in a simulation
-   * up to 32x32.
+   * Number of columns x rows of Cloud TPUs, such as `4x2`. It is given instead of `tpus`. At most
+   * 8x8; in a simulation at most 32x32.
    */
   readonly topology?: string;
   readonly model?: 'mlp' | 'cnn';
@@ -27,7 +27,7 @@ export interface RunSettings {
   readonly warmUp?: number;
   /** Decay factor of the momentum, 0 to 1. */
   readonly momentum?: number;
-  /** Seed of the initial weights, of the digits and of the order of the images. */
+  /** Seed of the initial weights, of the data set `digits` and of the order of the images. */
   readonly seed?: number;
   /** Type of the numbers that the matrix unit multiplies. */
   readonly precision?: 'bf16' | 'f32';
@@ -55,18 +55,19 @@ export interface RunSettings {
 type OutputSetting = 'log' | 'logLevel' | 'report' | 'run' | 'json' | 'print';
 
 /**
- * The settings of `pod train` of which {@link RunSettings} is a copy. It is a copy so that the
- * declarations of the package do not import those of all the packages that the settings use.
+ * The settings of `pod train` without those of output. {@link RunSettings} repeats them instead of
+ * using this type. Otherwise the published type declarations would import those of all the packages
+ * that the settings use.
  */
 type Original = Partial<Omit<SettingValues, OutputSetting>>;
 
-/** `never`, which is a mistake in the line that uses it, unless both types allow the same values. */
+/** `true` if both types allow the same values, otherwise `never`, which no value can have. */
 type Same<A, B> = [A, B] extends [B, A]
   ? keyof A | keyof B extends keyof A & keyof B
     ? true
     : never
   : never;
 
-/** Fails to compile if the settings of the table and of {@link RunSettings} differ. */
+/** Does not compile if {@link RunSettings} and {@link Original} differ. */
 const isCopy: Same<Required<RunSettings>, Required<Original>> = true;
 void isCopy;

@@ -20,8 +20,9 @@ interface PodMatchers {
    */
   toHaveRecovered(bounds?: RecoveryBounds): void;
   /**
-   * Passes if the first report after a fault names the Cloud TPU. For the fault `slow` the report is
-   * that of a straggler, for all other faults a loss, a suspicion or a quarantine.
+   * Passes if, for at least one of the faults, the first report after it names Cloud TPU `tpu`. A
+   * report of the fault `slow` is a named straggler. A report of any other fault is a loss, a
+   * suspicion or a quarantine.
    */
   toBlame(tpu: number): void;
   /** Passes if all expectations of the plan hold, as `pod chaos run` judges them. */

@@ -34,7 +34,7 @@ const path = (name: string): string => join(folder, name);
 /** Text that would end a line, start an element or control a terminal. */
 const hostile = `<script>alert('"&amp;')</script>\u001b[2J\n\u202e\u0000</style>`;
 
-/** Records a run to the folder `run`, with a hostile cause and a hostile path of the data. */
+/** Records a run to the folder `run`. Its data path, a cause and its error are {@link hostile}. */
 function record(): void {
   let now = 1000;
   const onLoss = (why: string): never => expect.fail(why);

@@ -7,7 +7,10 @@ import type { Note } from '../../src/pod/master/action.ts';
 const grid = { columns: 4, rows: 2 };
 const kill: Fault = { fault: 'kill', tpu: 3, at: { step: 2 } };
 
-/** A run whose fault is injected at 100 ms, and in which Cloud TPU `tpu` is lost at `lostMs`. */
+/**
+ * Returns a run whose fault is injected at 100 ms. The loss of Cloud TPU `tpu` is reported at
+ * `lostMs`, or never if `lostMs` is undefined.
+ */
 function seenWith(lostMs: number | undefined, tpu: number | null): Observation {
   const note = { event: 'lost', tpu, cause: '' } as unknown as Note;
   return {

@@ -34,7 +34,7 @@ function brokenBy(change: Partial<Observation>, of: FaultPlan = plan): readonly 
   return violations.map(({ invariant }) => invariant);
 }
 
-/** The commits, with a change of the one at `index`. */
+/** Returns the commits, with the values of `change` in the commit at `index`. */
 function changed(
   all: readonly CommitSeen[],
   index: number,

@@ -10,7 +10,7 @@ import { shrink, simplerCases, sizeOf } from '../../src/fault/shrink.ts';
 
 const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 
-/** True if the first number of `a` that differs from that of `b` is smaller. */
+/** True if, at the first index at which `a` and `b` differ, the number in `a` is smaller. */
 function isSmaller(a: readonly number[], b: readonly number[]): boolean {
   const index = a.findIndex((value, i) => value !== b[i]);
   return index >= 0 && a[index]! < b[index]!;

@@ -45,7 +45,7 @@ export function step(number: number, wallMs: number): RunFact {
   };
 }
 
-/** Returns the note of a Cloud TPU, or of the slice, in a step that counts from 0. */
+/** Returns a note about a Cloud TPU, or about the slice if `tpu` is null. */
 export function note(event: Note['event'], tpu: number | null = null, cause = 'why'): RunFact {
   const of = { generation: 2, program: 0, step: 2, elapsedMs: 0 };
   return { kind: 'note', note: { event, tpu, cause, ...of } };

@@ -22,7 +22,7 @@ afterAll(() => rmSync(project, { recursive: true }));
 
 beforeAll(() => {
   requireCompiled();
-  // Without scripts, because `prepare` would build the package again.
+  // `--ignore-scripts`, because the script `prepare` would build the package again.
   run('npm', ['pack', '--ignore-scripts', '--pack-destination', project], '.');
   mkdirSync(join(modules, 'tpu-pod'), { recursive: true });
   const tarball = readdirSync(project).find((name) => name.endsWith('.tgz')) ?? '';

@@ -16,12 +16,12 @@ const { tree } = fc.letrec<{ tree: Markup; node: Markup }>((tie) => ({
     .map(([kind, given, children]) => element(kind, given, ...children)),
 }));
 
-/** Text as XML can hold it. */
+/** Returns a text with U+FFFD in place of each character that XML forbids. */
 function allowed(it: string): string {
   return it.replace(/[^\t\n\r -\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, '\ufffd');
 }
 
-/** The markup as a parser sees it: texts beside each other are one. */
+/** Returns what a parser makes of the markup: neighbouring texts become one, empty texts vanish. */
 function seen(markup: Markup): XmlElement | string {
   if (typeof markup === 'string') return allowed(markup);
   const given = Object.entries(markup.attributes).map(([key, it]) => [key, allowed(String(it))]);

@@ -35,7 +35,7 @@ const position: fc.Arbitrary<Position> = fc.oneof(
   }),
 );
 
-/** A fault that a builder makes, and the same fault as a plan file has it, both without a position. */
+/** A fault as a builder makes it, and its fields in a plan file. Both have no position yet. */
 type Made = readonly [faults.Unplaced<faults.PlacedFault>, Readonly<Record<string, unknown>>];
 
 /** For each builder: arbitrary faults that it makes. */
@@ -122,7 +122,8 @@ describe('the builders of faults', () => {
     const made = new Set(Object.keys(builders).map(kindOf));
     const missing = faultKinds.filter((kind) => !made.has(kind));
     const injectable = missing.filter((kind) => {
-      // The fields of all faults without a builder, so that `supported` finds those it looks at.
+      // `supported` reads some fields of a fault. So each kind gets the fields of all kinds that no
+      // builder makes.
       const fields = { tpu: 0, ms: 1, for: { ms: 1 }, core: 0, row: 0, column: 0 };
       const fault = { fault: kind, ...fields, at: { step: 1 } } as unknown as Fault;
       return grounds.some((ground) => supported(fault, ground) === true);

@@ -25,7 +25,10 @@ function note(event: Note['event'], tpu: number | null, cause = ''): Note {
   return { event, tpu, cause, generation: 1, program: 0, step: 1, elapsedMs: 0 };
 }
 
-/** Returns a run with the fault `kill`; `changes` are the differences to a right run. */
+/**
+ * Returns a run that recovers from the fault `kill` as it should. `changes` replaces parts of what
+ * was seen of the run, `of` replaces parts of its plan.
+ */
 function run(changes: Partial<Observation> = {}, of: Partial<FaultPlan> = {}): PodRun {
   const plan: FaultPlan = { run: {}, faults: [kill], expect: {}, ...of };
   const tested = { ground: 'threads', plan, topology: { columns: 4, rows: 2 } } as const;

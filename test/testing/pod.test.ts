@@ -88,7 +88,7 @@ describe('a run in threads', () => {
     expect(run).toHoldExpectations();
     expect(run).toHaveRecovered({ steps: 1 });
     expect(run).toMatchFaultFree();
-    // The folder is free again, and has the checkpoint of the last step.
+    // The first run has released the folder, which now has the checkpoint of the last step.
     const resumed = await pod({ ...threaded, checkpoint, resume: true, faultFree: false }).train();
     expect(resumed.outcome).toBe('done');
     expect(resumed.steps).toEqual([]);

@@ -11,7 +11,7 @@ const run: SimulatedRun = { topology: { columns: 4, rows: 2 }, steps: 8, evaluat
 const at = { step: 4, phase: 'reduce-scatter', hop: 2 } as const;
 const link = [1, 2] as const;
 
-/** A fault of a link, and the notes that it causes, each as event and number of the Cloud TPU. */
+/** A fault of links and the notes that it causes. A note is its event and Cloud TPU: `lost 2`. */
 type Case = readonly [name: string, fault: Fault, notes: readonly string[]];
 
 const suspected = ['suspected 1', 'resumed null'];
@@ -102,8 +102,8 @@ test('a slow link takes the time of its bytes', async () => {
     const { observation } = await simulateRun({ ...run, steps: 2, evaluationSteps: 0, faults });
     return observation.endMs;
   };
-  // A frame has a header of 64 bytes and 16 to 32 bytes of payload. At 1,000 bytes a second it takes
-  // 80 to 96 ms, and the link carries 4 frames of each of 2 lanes that use it in a step.
+  // A frame has a header of 64 bytes and a payload of 16 to 32 bytes. At 1,000 bytes a second one
+  // frame takes 80 to 96 ms. In a step the link carries 8 frames: 4 frames for each of 2 lanes.
   const slow: Fault = { fault: 'bandwidth', link, bytesPerSecond: 1000, at: { step: 2 } };
   const differenceMs = (await ends([slow])) - (await ends([]));
   expect(differenceMs).toBeGreaterThan(8 * 80);
@@ -142,7 +142,8 @@ const linkFaults: fc.Arbitrary<Fault> = fc
     const [x, y] = [tpu % 4, Math.floor(tpu / 4)];
     const to = isAlongX ? 4 * y + ((x + 1) % 4) : 4 * (1 - y) + x;
     const fault = { fault: kind, link: [tpu, to], both, at: { step, phase } } as LinkFault;
-    // A link that spoils frames for long costs more losses than a run may have.
+    // Spoilt frames can cost a Cloud TPU, and a run fails if it loses one too often. So a fault
+    // that spoils frames lasts at most 100 ms. A link that is down spoils none and may last longer.
     if (kind === 'link-down') return { ...fault, for: { ms } };
     return lasts ? { ...fault, for: { ms: ms / 10 } } : fault;
   });

@@ -13,7 +13,7 @@ export async function accepted(): Promise<PodRun> {
   return run;
 }
 
-/** Mistakes that a type checker must find: without an error in the next line, it reports one. */
+/** Mistakes that a type checker must find: it refuses `@ts-expect-error` before a correct line. */
 export function refused(): void {
   // @ts-expect-error: a Cloud TPU is a number
   kill('3');
