@@ -4,11 +4,12 @@ import { PodError } from '../src/numerics/error.ts';
 /**
  * True if a run that failed with `error` has failed for good: a master that continued the run from
  * its commit log would fail in the same way. False for a crash (no PodError); for `io`, because
- * writing may succeed once the disk has room; and for `superseded`, because a newer master already
- * continues the run.
+ * writing may succeed once the disk has room; for `superseded`, because a newer master already
+ * continues the run; and for `in-use`, because the older master that still has the folder of the
+ * checkpoints will end.
  */
 export function isFinal(error: unknown): error is PodError {
-  return error instanceof PodError && error.code !== 'io' && error.code !== 'superseded';
+  return error instanceof PodError && !['io', 'superseded', 'in-use'].includes(error.code);
 }
 
 /**

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Note, StepTold, TrainEvent } from '../../src/experiment/event.ts';
+import { linksOfSlice, type SliceLinks, visitWaits } from '../../src/experiment/link-causes.ts';
 import { directions } from '../../src/fabric/torus.ts';
 import { phases } from '../../src/isa/executable.ts';
 import { lostTpu } from '../../src/pod/master/action.ts';
@@ -27,7 +28,7 @@ export class JobMetrics {
   readonly #all: JobMetric[] = [];
   /** The jobs whose series are kept, oldest first. */
   readonly #jobs: string[] = [];
-  /** Bytes of each link of a pod that were counted already. */
+  /** For each pod and link: the number of bytes that the counter already contains. */
   readonly #counted: WeakMap<ProcessPod, Map<string, number>> = new WeakMap();
   readonly #steps: Counter<string>;
   readonly #images: Counter<string>;
@@ -44,6 +45,7 @@ export class JobMetrics {
   readonly #checkpoints: Counter<string>;
   readonly #saveSeconds: Histogram<string>;
   readonly #linkBytes: Counter<string>;
+  readonly #linkWait: Counter<string>;
   readonly #up: Gauge<string>;
   readonly #spares: Gauge<string>;
   readonly #generation: Gauge<string>;
@@ -121,6 +123,11 @@ export class JobMetrics {
       'Payload bytes that left the chips of the Cloud TPU in a direction of the torus.',
       ...['tpu', 'direction'],
     );
+    this.#linkWait = counter(
+      'pod_link_wait_seconds_total',
+      'Time that other Cloud TPUs waited for frames of the Cloud TPU on its links in a direction.',
+      ...['tpu', 'direction'],
+    );
     this.#up = gauge('pod_tpu_up', '1 if a worker has joined for the Cloud TPU, else 0.', 'tpu');
     this.#spares = gauge('pod_spare_workers', 'Workers that wait for a Cloud TPU.');
     this.#generation = gauge('pod_membership_generation', 'Number of the present membership.');
@@ -137,6 +144,7 @@ export class JobMetrics {
     this.#jobs.push(job);
     if (this.#jobs.length > jobsKept) await this.#forget(this.#jobs.shift());
     let imagesAStep = 0;
+    let links: SliceLinks | undefined;
     for (const counter of [this.#steps, this.#images, this.#recoveries]) counter.inc({ job }, 0);
     for (const outcome of ['saved', 'failed', 'refused'])
       this.#checkpoints.inc({ job, outcome }, 0);
@@ -144,16 +152,19 @@ export class JobMetrics {
       take: (event: RunEvent): void => {
         if (event.kind === 'started') {
           imagesAStep = event.config.globalBatch;
+          links = linksOfSlice(event.config.topology);
           this.#started(job, event);
-        } else if (event.kind === 'step') this.#step(job, event, imagesAStep);
-        else this.#take(job, event);
+        } else if (event.kind === 'step') {
+          this.#step(job, event, imagesAStep);
+          if (links !== undefined) this.#waits(job, event, links);
+        } else this.#take(job, event);
       },
     };
   }
 
   /**
-   * Reads the links and the members of the pod of a job. `pod` may be closed. Its links are the
-   * only figures that are not told as events.
+   * Reads from the pod of a job the bytes of its links, which no event tells, and the state of its
+   * members. `pod` may be closed.
    */
   read(job: string, pod: ProcessPod): void {
     this.#readLinks(job, pod);
@@ -164,8 +175,8 @@ export class JobMetrics {
   }
 
   /**
-   * Ends the series of a job that hold only while it runs: the gauges. `pod` is its pod, if it has
-   * one.
+   * Counts the last bytes of the links of a job, and removes its gauges, which describe only a job
+   * that runs. `pod` is the pod of the job, if the job has one.
    */
   end(job: string, pod: ProcessPod | undefined): void {
     if (pod !== undefined) {
@@ -186,7 +197,10 @@ export class JobMetrics {
     }
   }
 
-  /** Starts at 0 what is counted for each Cloud TPU, so that the first count is seen as a rise. */
+  /**
+   * Starts the counters of each Cloud TPU at 0. A counter whose first value is 1 would show no rise
+   * to a monitoring system.
+   */
   #started(job: string, { tpus, hbmBytesPerCore }: TrainEvent & { kind: 'started' }): void {
     this.#hbm.set({ job }, hbmBytesPerCore);
     for (let tpu = 0; tpu < tpus; tpu++) {
@@ -208,6 +222,12 @@ export class JobMetrics {
     }
     this.#rate.set({ job }, event.imagesPerSecond);
     this.#loss.set({ job }, event.loss);
+  }
+
+  #waits(job: string, { tpuLinkWaitMs = [] }: StepTold, links: SliceLinks): void {
+    visitWaits(tpuLinkWaitMs, links, ({ from, direction }, waitMs) =>
+      this.#linkWait.inc({ job, tpu: from, direction }, seconds(waitMs)),
+    );
   }
 
   #phases(job: string, tpu: number, times: readonly number[]): void {
@@ -274,7 +294,8 @@ function seconds(ms: number): number {
 
 /**
  * Returns the Cloud TPU from which a link leaves, and the direction of the link. `link` is a name
- * such as `chip(3,1)+x`; a Cloud TPU has the chips of a 2×2.
+ * such as `chip(3,1)+x`: a chip, and a direction. A Cloud TPU has 2×2 chips, so its column and row
+ * are half of the chip's. `columns` is the number of columns of Cloud TPUs.
  */
 function ownerOf(link: string, columns: number): { readonly tpu: number; direction: string } {
   const [x = 0, y = 0] = (link.match(/\d+/g) ?? []).map(Number);

@@ -4,18 +4,17 @@ import { openPlan } from '../../src/cli/checkpoint-plan.ts';
 import type { TrainOptions } from '../../src/cli/options.ts';
 import type { CheckpointPlan } from '../../src/experiment/checkpoint/keeper.ts';
 import type { TrainConfig } from '../../src/experiment/config.ts';
-import type { Report } from '../../src/experiment/event.ts';
 import { type OpenedRun, openRun } from '../../src/experiment/open-run.ts';
 import { differenceBetween, keyOf, type RunKey, readKey } from '../../src/experiment/same-run.ts';
-import { train } from '../../src/experiment/train.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
 import { failed, type PodEvent } from '../../src/run/event.ts';
 import type { RunStream } from '../../src/run/stream.ts';
-import { isFinal, isOfEndedWorkers } from '../final.ts';
+import { isOfEndedWorkers } from '../final.ts';
 import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
+import { endInLog, type JobEnd, recordFailure, trainLogged } from './logged-run.ts';
 
 /**
  * A run, with its options and everything that the master provides for the run. The workers of the
@@ -66,11 +65,6 @@ export interface JobWatch {
   pod(pod: ProcessPod | undefined): void;
 }
 
-/** How a run ended. */
-export type JobEnd =
-  | { readonly kind: 'done'; readonly report: Report }
-  | { readonly kind: 'stopped'; readonly step: number };
-
 /**
  * Longest time, in ms, for all workers to join. The workers then have the same time again to load
  * their programs.
@@ -114,15 +108,14 @@ export async function runJob(job: Job): Promise<JobEnd> {
 /** Runs a job whose commit log is open. */
 async function runLogged(job: Job, opened: OpenedRun, commits: CommitLog): Promise<JobEnd> {
   try {
-    const { failed: known, finished } = commits;
-    if (known !== null) throw new PodError(known.code, known.message);
-    if (finished !== null) return { kind: 'done', report: finished };
+    const end = endInLog(commits);
+    if (end !== undefined) return end;
     const { generation } = commits.past();
     tell(job, 'commits-found', { generation, step: commits.lastStep });
     return await run(job, opened, commits);
   } catch (error) {
     if (job.shouldStop() && isOfEndedWorkers(error)) return stoppedBySignal(job, opened, commits);
-    if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
+    recordFailure(commits, error);
     throw error;
   }
 }
@@ -206,42 +199,20 @@ interface Parts {
   readonly plan: CheckpointPlan | undefined;
 }
 
-async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<JobEnd> {
+function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<JobEnd> {
   const { options, stream, shouldStop, watch } = job;
-  const past = commits.past();
-  let generation = past.generation + 1;
-  stream.generation = generation;
-  let isLost = false;
-  const end = await train(options.config, {
-    ...{ opened, past, shouldStop, now: () => performance.now() },
+  return trainLogged(options.config, {
+    ...{ opened, commits, plan, shouldStop, now: () => performance.now() },
     tell: (event) => stream.tell(event),
-    async openPod(podOptions) {
-      const pod = await openProcessPod({
-        ...processOptions(job, podOptions),
-        keepsWorkers: () => isLost,
-      });
+    began(generation) {
+      stream.generation = generation;
+    },
+    async openPod(podOptions, keepsWorkers) {
+      const pod = await openProcessPod({ ...processOptions(job, podOptions), keepsWorkers });
       watch.pod(pod);
       return pod;
     },
-    onMembership(next) {
-      commits.beginGeneration(next);
-      generation = next;
-      stream.generation = next;
-    },
-    commit(step) {
-      // While `isLost` is true, the pod keeps its workers when it closes. If the commit cannot be
-      // written, `isLost` stays true: the next master runs this step again and needs the parameters
-      // in the memory of the workers.
-      isLost = true;
-      commits.commit(step, generation);
-      isLost = false;
-    },
-    ...(plan && { checkpoints: plan }),
   });
-  if (end.kind === 'stopped') return end;
-  if (end.unsaved !== undefined) throw end.unsaved;
-  commits.finish(end.report);
-  return end;
 }
 
 function processOptions(job: Job, options: PodOptions): ProcessPodOptions {

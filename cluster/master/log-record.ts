@@ -128,11 +128,8 @@ const generation = positive;
 const phaseMs = z.strictObject({
   ...{ infeed: real, compute: real, 'all-reduce': real, update: real, outfeed: real, commit: real },
 });
+// Commits come first, because most records are commits and the members are tried in order.
 const schema = z.union([
-  z.strictObject({ run: z.string(), key: z.record(z.string(), z.unknown()).optional() }),
-  z.strictObject({ master: generation, name: z.string() }),
-  z.strictObject({ generation }),
-  z.strictObject({ from: count, generation }),
   z.strictObject({
     commit: z.strictObject({
       ...{ kind: z.literal('step'), step: positive, steps: positive },
@@ -144,6 +141,10 @@ const schema = z.union([
     }),
     generation,
   }),
+  z.strictObject({ run: z.string(), key: z.record(z.string(), z.unknown()).optional() }),
+  z.strictObject({ master: generation, name: z.string() }),
+  z.strictObject({ generation }),
+  z.strictObject({ from: count, generation }),
   z.strictObject({
     failed: z.enum(Object.keys(errorCodes) as [ErrorCode, ...ErrorCode[]]),
     ...{ message: z.string(), generation },

@@ -28,8 +28,9 @@ import { isShown, LogOutput, levelOf, logFormats } from '../worker/log-output.ts
 import { type ProcessStatus, statusPath, writeStatus } from '../worker/status-file.ts';
 import { serveApi } from './api.ts';
 import { Doorkeeper } from './auth.ts';
-import { type JobEnd, runJob } from './job.ts';
+import { runJob } from './job.ts';
 import { logSink } from './log-sink.ts';
+import type { JobEnd } from './logged-run.ts';
 import { Metrics } from './metrics.ts';
 import { retire, retireEnded } from './retire.ts';
 import { lossSink, RunOutputs } from './run-outputs.ts';

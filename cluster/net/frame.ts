@@ -77,7 +77,7 @@ export const frameKinds = {
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const protocolVersion = 6;
+export const protocolVersion = 7;
 export const headerBytes = 64;
 /**
  * Largest payload, in bytes, of most kinds of frames. Only tensor, shared and state frames may have

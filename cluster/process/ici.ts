@@ -11,6 +11,13 @@ import type { ProcessLayout } from './layout.ts';
 const beatMs = 1000;
 /** Longest time, in ms, for which nothing may arrive from a peer. */
 export const silentMs: number = beatMs * silentBeatsMax;
+/**
+ * Period, in ms, in which the engine is called while an all-reduce is under way and nothing
+ * arrives. So a pause of the whole process is told from a wait for other Cloud TPUs.
+ */
+const pollMs = 20;
+/** Longest time, in ms, between two calls of the engine if the process is not paused. */
+const idleMsMax = 25;
 
 /** Constructor arguments of an {@link Ici}. */
 export interface IciParts {
@@ -43,9 +50,12 @@ export interface IciParts {
 export class Ici {
   readonly pump: Pump;
   readonly #engine: Engine;
+  readonly #allReduce: AllReduce;
   readonly #silent: (peer: number) => void;
   readonly #reported: Set<number> = new Set();
   #beats: NodeJS.Timeout | undefined;
+  /** The next call of the engine (see {@link pollMs}); undefined if no all-reduce is under way. */
+  #poll: NodeJS.Timeout | undefined;
   #isRunning = false;
 
   constructor(parts: IciParts) {
@@ -63,13 +73,18 @@ export class Ici {
       ...{ torus, worker: self, generation, doorbell, buckets, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
-      // A constant serves as the clock. Only waits with a deadline read the clock, and this thread
-      // never waits with a deadline.
-      now: () => 0,
+      now: () => performance.now(),
+      idleMsMax,
       ...(onHop && { onHop }),
     });
+    this.#allReduce = allReduce;
     this.#engine = new Engine(memory, engine, allReduce, doorbell);
-    this.pump.drive(this.#engine);
+    this.pump.drive({ progress: () => this.#progress() });
+  }
+
+  /** As `AllReduce.takeWaits`. Call only between steps. */
+  takeWaits(): number[] {
+    return this.#allReduce.takeWaits();
   }
 
   start(): void {
@@ -83,6 +98,7 @@ export class Ici {
   stop(): void {
     this.#isRunning = false;
     clearInterval(this.#beats);
+    clearTimeout(this.#poll);
     this.pump.stop();
     const { words, index } = this.#engine.bell;
     Atomics.store(words, index, 0);
@@ -92,6 +108,18 @@ export class Ici {
   /** Frees the memory shared with peers. Call after `stop`, when all connections are closed. */
   close(): void {
     this.pump.close();
+  }
+
+  #progress(): void {
+    this.#engine.progress();
+    if (this.#poll === undefined && this.#engine.isBusy) this.#pollLater();
+  }
+
+  #pollLater(): void {
+    this.#poll = setTimeout(() => {
+      this.#poll = undefined;
+      this.pump.poke();
+    }, pollMs);
   }
 
   #beat(): void {

@@ -352,7 +352,10 @@ export class Node {
   #say(message: FromWorker): void {
     if (this.#isEnded || message.kind === 'failed') return;
     if (message.kind === 'ready') this.#options.log('ready', { generation: message.generation });
-    this.#tell(message);
+    // The all-reduces run on this thread, so only this thread knows how long they waited.
+    if (message.kind === 'step-done')
+      this.#tell({ ...message, linkWaitMs: this.#carrier.takeWaits() });
+    else this.#tell(message);
   }
 
   #tell(message: FromWorker): void {

@@ -1,7 +1,7 @@
 import { evaluateProgram, trainProgram } from '../../src/experiment/program-index.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import type { Due, Ledger } from '../../src/fault/injector.ts';
-import type { Fault, StepPhase } from '../../src/fault/plan.ts';
+import type { DiskFault, Fault, MasterFault, StepPhase } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { digest } from '../../src/numerics/digest.ts';
 import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
@@ -22,6 +22,10 @@ export interface CoresOptions {
   readonly times: SimulatedTimes;
   readonly agenda: Agenda;
   readonly ledger: Ledger;
+  /** Number of examples of a batch. */
+  readonly batch: number;
+  /** Begins a fault of the master or of its disk. */
+  readonly disturb: (fault: MasterFault | DiskFault) => void;
 }
 
 /**
@@ -60,7 +64,8 @@ export class Cores implements FaultTargets {
   /** Makes the links anew, for the membership number `generation`. */
   join(generation: number): SimulatedIci {
     const place = { tpu: this.#tpu, site: this.#site };
-    this.#ici = new SimulatedIci(this.#options.memory, place, generation, this.#onHop);
+    const nowMs = (): number => this.#nowUs / 1000;
+    this.#ici = new SimulatedIci(this.#options.memory, place, generation, this.#onHop, nowMs);
     return this.#ici;
   }
 
@@ -98,8 +103,9 @@ export class Cores implements FaultTargets {
     const after = parametersFrom === undefined ? step + 1 : 0;
     return {
       digest: this.weights.digest(program, after),
-      outfeed: [new Uint8Array(Float32Array.of(loss).buffer)],
+      outfeed: this.#outfeed(program, loss),
       phaseMs: startsUs.slice(1).map((us, i) => (us - at(startsUs, i)) / 1000),
+      linkWaitMs: this.#linkWaits(),
     };
   }
 
@@ -111,6 +117,10 @@ export class Cores implements FaultTargets {
 
   begin(fault: NetworkFault): void {
     this.#options.linkFaults.begin(fault);
+  }
+
+  disturb(fault: MasterFault | DiskFault): void {
+    this.#options.disturb(fault);
   }
 
   get #nowUs(): number {
@@ -142,6 +152,26 @@ export class Cores implements FaultTargets {
       this.probe.waitsAt({ kind: 'step', step, phase, bucket, hop: it }),
     );
     if (waits.length > 0) throw new HopStop(waits);
+  }
+
+  /**
+   * Returns the outfeed that `train` and `evaluate` expect: loss, number of correct examples and
+   * learning rate, or number of correct examples, loss and number of examples.
+   */
+  #outfeed(program: number, loss: number): Uint8Array[] {
+    const { batch } = this.#options;
+    const correct = Math.floor(loss * batch);
+    const values = program === evaluateProgram ? [correct, loss, batch] : [loss, correct, 0];
+    return values.map((value) => new Uint8Array(Float32Array.of(value).buffer));
+  }
+
+  /**
+   * Returns the waits on the links that enter the Cloud TPU. The one link of a direction stands for
+   * the two that enter a real Cloud TPU.
+   */
+  #linkWaits(): number[] {
+    const waits = this.#ici?.takeWaits() ?? [];
+    return this.#options.memory.waitOf(this.#tpu).map((index) => at(waits, index));
   }
 
   #computeGradients(): void {

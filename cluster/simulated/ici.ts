@@ -21,9 +21,14 @@ export class SimulatedIci {
   readonly generation: number;
   readonly pump: Pump;
   readonly #allReduce: AllReduce;
+  /** Returns the virtual time in ms. */
+  readonly #nowMs: () => number;
   /** Error that an all-reduce has thrown; undefined if it has thrown none. */
   #error: unknown;
-  #isStill = false;
+  /** Time since which the all-reduces stand still; undefined while they run. */
+  #stillSinceMs: number | undefined;
+  /** Total time for which the all-reduces stood still before. */
+  #stillMs = 0;
   #isOver = false;
 
   constructor(
@@ -31,12 +36,14 @@ export class SimulatedIci {
     { tpu, site }: { readonly tpu: number; readonly site: number },
     generation: number,
     onHop: OnHop | undefined,
+    nowMs: () => number,
   ) {
     const { torus, kernels, sizes, control } = memory;
     const { hosting, buckets, pump: layout } = at(memory.tpus, tpu);
     this.tpu = tpu;
     this.site = site;
     this.generation = generation;
+    this.#nowMs = nowMs;
     this.pump = new Pump({
       ...{ memory: memory.memory, hosting, sizes, kernels, generation, layout },
       shares: false,
@@ -47,7 +54,9 @@ export class SimulatedIci {
       links: this.pump.links(localLinks()),
       doorbell: new EngineDoorbell(memory.memory, control, tpu),
       frameElements: sizes.frameElements,
-      now: () => 0,
+      // While the all-reduces stand still they wait for nobody, so their clock stands still too.
+      now: () => (this.#stillSinceMs ?? nowMs()) - this.#stillMs,
+      idleMsMax: Number.POSITIVE_INFINITY,
       ...(onHop && { onHop }),
     });
     this.pump.drive({ progress: () => this.#progress() });
@@ -67,6 +76,11 @@ export class SimulatedIci {
   /** Starts the all-reduce of a bucket. */
   start(bucket: number): void {
     this.#allReduce.start(bucket);
+  }
+
+  /** As `AllReduce.takeWaits`, in virtual time. Call once after each step. */
+  takeWaits(): number[] {
+    return this.#allReduce.takeWaits();
   }
 
   isDone(bucket: number): boolean {
@@ -90,11 +104,12 @@ export class SimulatedIci {
 
   /** Stops the all-reduces until `goOn`. Frames still arrive, as far as their senders may send. */
   standStill(): void {
-    this.#isStill = true;
+    this.#stillSinceMs ??= this.#nowMs();
   }
 
   goOn(): void {
-    this.#isStill = false;
+    if (this.#stillSinceMs !== undefined) this.#stillMs += this.#nowMs() - this.#stillSinceMs;
+    this.#stillSinceMs = undefined;
     this.#error = undefined;
     this.poke();
   }
@@ -106,7 +121,7 @@ export class SimulatedIci {
   }
 
   #progress(): void {
-    if (this.#isStill || this.#error !== undefined) return;
+    if (this.#stillSinceMs !== undefined || this.#error !== undefined) return;
     try {
       this.#allReduce.progress();
     } catch (error) {

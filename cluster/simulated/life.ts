@@ -74,6 +74,8 @@ export class Life {
   #isStill = false;
   #isOver = false;
   #progress = 0;
+  /** True once the worker has told a master that it has started. */
+  #hasStarted = false;
   /** Messages that have arrived while the worker pauses or hangs because of a fault. */
   readonly #held: ToWorker[] = [];
 
@@ -121,6 +123,11 @@ export class Life {
       this.#checkDeadline(this.#awaited);
     }
     return this.#progress;
+  }
+
+  /** The worker has connected with another master: it reports its state, if it has started. */
+  greet(generation: number): void {
+    if (this.#hasStarted) this.receive({ kind: 'greet', generation });
   }
 
   receive(message: ToWorker): void {
@@ -175,6 +182,7 @@ export class Life {
 
   *#joining(generation: number): Work {
     yield* this.cores.probe.reach({ kind: 'membership', phase: 'joining', generation });
+    this.#hasStarted = true;
     return { kind: 'started' };
   }
 

@@ -4,7 +4,13 @@ import { layOutFabric } from '../../src/fabric/fabric-memory.ts';
 import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
 import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
 import { laneCount } from '../../src/fabric/part.ts';
-import { chipCount, flatTorus, type Torus } from '../../src/fabric/torus.ts';
+import {
+  chipCount,
+  enteringLinks,
+  flatTorus,
+  podTorus,
+  type Torus,
+} from '../../src/fabric/torus.ts';
 import { at } from '../../src/numerics/assert.ts';
 import { mulberry32 } from '../../src/numerics/generator.ts';
 import {
@@ -50,6 +56,7 @@ export class PodMemory {
   readonly #values: Float32Array;
   readonly #words: Uint32Array;
   readonly #floats: Float32Array;
+  readonly #waits: readonly (readonly number[])[];
 
   constructor(torus: Torus, buckets: number) {
     this.torus = torus;
@@ -69,6 +76,7 @@ export class PodMemory {
     this.kernels = owned.kernels;
     this.#words = new Uint32Array(this.memory.buffer);
     this.#floats = new Float32Array(this.memory.buffer);
+    this.#waits = processOf.map((tpu) => waitIndices(torus, tpu));
     this.#values = randomValues(2 * this.elements);
     this.#words.fill(0, pageBytes / 4, pageBytes / 4 + (1 + torus.workers) * 32);
   }
@@ -87,6 +95,14 @@ export class PodMemory {
   sum(tpu: number, bucket: number): Uint32Array {
     const { address } = at(at(this.tpus, tpu).buckets, bucket);
     return this.#words.subarray(address / 4, address / 4 + this.elements);
+  }
+
+  /**
+   * Returns the index of a link in `AllReduce.takeWaits` of a simulated Cloud TPU for each link that
+   * enters a real Cloud TPU, in the order of `StepReport.linkWaitMs`.
+   */
+  waitOf(tpu: number): readonly number[] {
+    return at(this.#waits, tpu);
   }
 
   /** Allows another pod to use the memory. Nothing may use it through this object afterwards. */
@@ -112,6 +128,13 @@ export class PodMemory {
     });
     return { hosting, buckets: places, pump };
   }
+}
+
+/** Returns `PodMemory.waitOf` of a Cloud TPU. `torus` is the simulated one. */
+function waitIndices(torus: Torus, tpu: number): readonly number[] {
+  const simulated = enteringLinks(torus, tpu).map((link) => link & 3);
+  const real = podTorus({ columns: torus.width, rows: torus.height });
+  return enteringLinks(real, tpu).map((link) => simulated.indexOf(link & 3));
 }
 
 /**

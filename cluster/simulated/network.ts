@@ -23,24 +23,27 @@ export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 const retryUs = 50_000;
 /** Period, in microseconds, in which a Cloud TPU tells its peers that it lives. */
 const beatUs = 1_000_000;
-/** Reason for a report of a peer from which nothing arrives. */
+/** Why a Cloud TPU reports a peer to the master from which nothing arrives any more. */
 const unheard: Refusal = { code: 'timeout', text: 'nothing has arrived for 10000 ms' };
 /** Period, in microseconds, in which a link that is down is tried again. */
 const heldUs = 5000;
 
-/**
- * Virtual time, in microseconds, at which the message that was sent last arrives: to the master,
- * and to the worker.
- */
-interface Channels {
-  toMaster: number;
-  toWorker: number;
+/** Messages of one direction between a master and a worker. */
+interface Channel {
+  /** Virtual time, in microseconds, at which the message that was sent last arrives. */
+  lastUs: number;
+  /** Messages that wait until master and worker reach each other again, in order. */
+  readonly held: (() => void)[];
 }
 
-/** A worker that exchanges messages with the master. */
+type Channels = Readonly<Record<'toMaster' | 'toWorker', Channel>>;
+
+/** A connection of a worker with a master. */
 export interface Partner {
   /** Number of the Cloud TPU on whose machine the worker runs. */
   readonly site: number;
+  /** True while nothing passes between the master and all workers. */
+  readonly isCutOff: boolean;
 }
 
 /** Callbacks by which a Cloud TPU hears from its links. */
@@ -86,22 +89,39 @@ export class Network implements Carrier {
   }
 
   /**
-   * Sends a message between the worker and the master. Calls `deliver` when it arrives. While a
-   * partition separates them, the message waits.
+   * Sends a message between the worker and the master. Calls `deliver` when it arrives. While the
+   * two do not reach each other, the message waits.
    */
-  send(life: Partner, way: 'toMaster' | 'toWorker', deliver: () => void): void {
-    const channels = this.#channelsOf(life);
-    channels[way] = this.#arrival(channels[way], this.#times.message);
-    this.#agenda.at(channels[way], () => this.#deliver(life, deliver));
+  send(partner: Partner, way: 'toMaster' | 'toWorker', deliver: () => void): void {
+    const channel = this.#channelsOf(partner)[way];
+    channel.lastUs = this.#arrival(channel.lastUs, this.#times.message);
+    this.#agenda.at(channel.lastUs, () => this.#deliver(partner, channel, deliver));
   }
 
-  #deliver(life: Partner, deliver: () => void): void {
-    if (!this.faults.isEmpty && this.faults.isCutOff(life.site)) {
-      this.#agenda.after(heldUs, () => this.#deliver(life, deliver));
-      return;
-    }
-    this.#traffic.messages++;
-    deliver();
+  /** True if messages pass between the worker and the master. */
+  reaches({ site, isCutOff }: Partner): boolean {
+    return !isCutOff && (this.faults.isEmpty || !this.faults.isCutOff(site));
+  }
+
+  #deliver(partner: Partner, channel: Channel, deliver: () => void): void {
+    if (channel.held.length === 0 && this.reaches(partner)) {
+      this.#traffic.messages++;
+      deliver();
+    } else if (channel.held.push(deliver) === 1) this.#deliverLater(partner, channel);
+  }
+
+  /** Delivers the messages that wait, once the two reach each other again. */
+  #deliverLater(partner: Partner, channel: Channel): void {
+    this.#agenda.after(heldUs, () => {
+      if (!this.reaches(partner)) {
+        this.#deliverLater(partner, channel);
+        return;
+      }
+      for (const deliver of channel.held.splice(0)) {
+        this.#traffic.messages++;
+        deliver();
+      }
+    });
   }
 
   /** Connects a Cloud TPU that has entered a membership to its neighbours. */
@@ -220,11 +240,14 @@ export class Network implements Carrier {
     this.#events.get(ici)?.trouble(peer, refusal);
   }
 
-  #channelsOf(life: Partner): Channels {
-    const known = this.#channels.get(life);
+  #channelsOf(partner: Partner): Channels {
+    const known = this.#channels.get(partner);
     if (known !== undefined) return known;
-    const channels: Channels = { toMaster: 0, toWorker: 0 };
-    this.#channels.set(life, channels);
+    const channels: Channels = {
+      toMaster: { lastUs: 0, held: [] },
+      toWorker: { lastUs: 0, held: [] },
+    };
+    this.#channels.set(partner, channels);
     return channels;
   }
 

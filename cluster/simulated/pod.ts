@@ -1,175 +1,165 @@
-import { flatTorus, type Topology } from '../../src/fabric/torus.ts';
-import { dueAt, type Ledger, memoryLedger } from '../../src/fault/injector.ts';
-import type { Fault } from '../../src/fault/plan.ts';
+import type { Topology } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import { mulberry32 } from '../../src/numerics/generator.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
 import { isVacant } from '../../src/pod/master/master.ts';
 import { checkFromWorker, type FromWorker, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver } from '../driver.ts';
+import { isFinal } from '../final.ts';
 import { masterOptions, threadTimes } from '../master-options.ts';
-import { Agenda } from './agenda.ts';
-import { Cores, type CoresOptions } from './cores.ts';
-import type { Happening, SimulatedEvent } from './event.ts';
-import { Life } from './life.ts';
-import { PodMemory } from './memory.ts';
-import { Network, type Traffic } from './network.ts';
-import { defaultTimes, drawn, type Range, type SimulatedTimes } from './times.ts';
-import { Waiting } from './waiting.ts';
+import type { Agenda } from './agenda.ts';
+import type { Happening } from './event.ts';
+import type { Life } from './life.ts';
+import type { Network } from './network.ts';
+import type { Process } from './process.ts';
+import { drawn, type Range, type SimulatedTimes } from './times.ts';
+import type { Waiting } from './waiting.ts';
+import type { Leader, MasterLink, WorkerReport, Workers } from './workers.ts';
 
-/** Options of a simulated pod. */
-export interface SimulatedPodOptions extends PodOptions {
-  /** Seed of the random times: how long messages, frames and starts of workers take. */
-  readonly seed?: number;
-  /** Faults to inject, in the order of the fault plan. Default: none. */
-  readonly faults?: readonly Fault[];
-  /** Called with each event of the simulation. A frame is not an event. */
-  readonly onEvent?: (event: SimulatedEvent) => void;
-  readonly times?: Partial<SimulatedTimes>;
-}
-
-/** A pod in virtual time. */
-export interface SimulatedPod extends Pod {
-  /** Virtual time, in ms. */
-  readonly nowMs: number;
-  readonly traffic: Traffic;
+/** What a pod needs of the simulation. */
+export interface SimulatedPodParts {
+  /** Process of the master, and the number of the master, from 1. */
+  readonly process: Process;
+  readonly number: number;
+  readonly workers: Workers;
+  readonly agenda: Agenda;
+  readonly waiting: Waiting;
+  readonly network: Network;
+  readonly times: SimulatedTimes;
+  readonly random: () => number;
+  readonly log: (event: Happening) => void;
+  /** Called with each committed step of any program, before the caller of `step` gets it. */
+  readonly onCommit: (commit: Commit) => void;
+  /** True if the workers must keep their parameters when the pod closes. */
+  readonly keepsWorkers: () => boolean;
 }
 
 /**
- * Opens a pod of simulated workers. The driver, the master and the workers' state machines are the
- * same code as in every pod. Cores, messages and time are simulated in the calling thread. Equal
- * options give the same events in the same order.
+ * Opens a pod of simulated workers for one master. The driver, the master and the workers' state
+ * machines are the same code as in every pod. Workers that live already report to the new master,
+ * and workers are started for the other Cloud TPUs.
  */
-export async function openSimulatedPod(options: SimulatedPodOptions): Promise<SimulatedPod> {
-  const pod = new Simulated(options);
-  await pod.start();
+export async function openSimulatedPod(
+  options: PodOptions,
+  parts: SimulatedPodParts,
+): Promise<Pod> {
+  const pod = new SimulatedPod(options, parts);
+  try {
+    await pod.start();
+  } catch (error) {
+    await pod.close();
+    throw error;
+  }
   return pod;
 }
 
-class Simulated implements SimulatedPod, Crew {
+/** Time, in microseconds, after which a cut-off master is tried again. */
+const retryUs = 50_000;
+
+class SimulatedPod implements Pod, Crew, Leader {
   readonly topology: Topology;
   /** Zero, because a simulated Cloud TPU has no emulated memory, only a few bytes of weights. */
   readonly memoryBytes = 0;
-  readonly #options: SimulatedPodOptions;
-  readonly #times: SimulatedTimes;
-  readonly #agenda: Agenda = new Agenda();
-  readonly #waiting: Waiting = new Waiting(this.#agenda);
-  readonly #random: () => number;
-  readonly #cores: CoresOptions;
-  /**
-   * Worker of each Cloud TPU, indexed by the number of the Cloud TPU. Undefined until the first
-   * worker has started, and again from the loss of a worker until its replacement has started.
-   */
-  readonly #lives: (Life | undefined)[];
+  readonly process: Process;
+  readonly number: number;
+  readonly #parts: SimulatedPodParts;
+  readonly #workers: Workers;
+  readonly #driver: Driver;
+  /** For each Cloud TPU: the connection with its worker; undefined if no worker has one. */
+  readonly #links: (MasterLink | undefined)[];
   /** Progress counters of the Cloud TPUs, as the master has seen them last. */
   readonly #seen: number[] = [];
-  readonly #memory: PodMemory;
-  readonly #network: Network;
-  readonly #driver: Driver;
 
-  constructor(options: SimulatedPodOptions) {
-    const { topology, programs, seed = 0 } = options;
-    this.topology = topology;
-    this.#options = options;
-    this.#times = { ...defaultTimes, ...options.times };
-    this.#random = mulberry32(seed);
-    const torus = flatTorus(topology.columns, topology.rows);
-    const buckets = programs.map(({ executable }) => executable.buckets.length);
-    this.#memory = new PodMemory(torus, Math.max(...buckets));
-    this.#network = new Network(topology, torus, this.#agenda, this.#times, this.#random);
-    const [times, agenda] = [this.#times, this.#agenda];
-    const { faults: linkFaults } = this.#network;
-    this.#cores = {
-      ...{ programs, memory: this.#memory, linkFaults, times, agenda },
-      ledger: this.#ledger(),
-    };
-    const tpus = topology.columns * topology.rows;
-    this.#lives = Array.from({ length: tpus }, () => undefined);
+  constructor(options: PodOptions, parts: SimulatedPodParts) {
+    this.topology = options.topology;
+    this.process = parts.process;
+    this.number = parts.number;
+    this.#parts = parts;
+    this.#workers = parts.workers;
+    this.#links = Array.from({ length: parts.workers.count }, () => undefined);
+    const now = (): number => parts.agenda.nowMs;
     this.#driver = new Driver(
       this.#watched(options),
       masterOptions(options, threadTimes),
       this,
-      () => agenda.nowMs,
+      now,
     );
   }
 
   async start(): Promise<void> {
-    this.#lives.forEach((_, tpu) => {
-      this.#startAfter(this.#times.start, tpu, null);
-    });
+    this.#workers.follow(this);
+    if (this.#workers.isLedBy(this)) for (const tpu of this.#links.keys()) this.#takeOver(tpu);
     this.#sampleLater();
-    await this.#waiting.until(this.#driver.untilReady());
+    await this.#driver.untilReady();
   }
 
-  get nowMs(): number {
-    return this.#agenda.nowMs;
-  }
-
-  get traffic(): Traffic {
-    return this.#network.traffic;
-  }
-
-  step(program: number): Promise<Commit> {
-    return this.#waiting.until(this.#driver.step(program));
+  async step(program: number): Promise<Commit> {
+    const commit = await this.#driver.step(program);
+    this.#parts.onCommit(commit);
+    return commit;
   }
 
   async readParameters(program: number): Promise<readonly Uint8Array[]> {
-    await this.#waiting.until(this.#driver.untilReady());
+    await this.#driver.untilReady();
     return this.#read(program);
   }
 
   async writeParameters(program: number, values: readonly Uint8Array[]): Promise<void> {
-    await this.#waiting.until(this.#driver.untilReady());
+    await this.#driver.untilReady();
     for (const life of this.#lives) {
-      life?.cores.weights.write(program, this.#driver.stepsOf(program), values);
+      life.cores.weights.write(program, this.#driver.stepsOf(program), values);
     }
     this.#driver.wrote(program, this.#read(program));
   }
 
-  /** Returns an empty object, because frames of the simulation have no bytes. */
+  /** Returns an empty object: the links of a simulation are not those of a pod. */
   linkBytes(): Readonly<Record<string, number>> {
     return {};
   }
 
-  /** Ends all workers. Called when the pod is closed, and by the driver when the run has failed. */
+  /**
+   * Closes the pod. If another master may continue the run, the workers keep their parameters.
+   * Otherwise all workers of this master end. Called also by the driver when the run has failed.
+   */
   async close(): Promise<void> {
+    if (this.process.isOver) return;
+    const { failure } = this.#driver;
+    const keeps = this.#parts.keepsWorkers() || (failure !== undefined && !isFinal(failure));
+    if (keeps) return;
     this.#driver.give({ kind: 'stop' });
-    for (const life of this.#lives) life?.end();
-    this.#memory.release();
+    for (const link of this.#links) {
+      if (link !== undefined && this.#workers.isCurrent(link)) link.life.end();
+    }
+  }
+
+  get #lives(): readonly Life[] {
+    return this.#links.flatMap((link) => (link === undefined ? [] : [link.life]));
   }
 
   #read(program: number): readonly Uint8Array[] {
-    const life = this.#lives[0];
+    const life = this.#links[0]?.life;
     assert(life !== undefined, 'a pod that is ready has all workers');
     return [life.cores.weights.read(program, this.#driver.stepsOf(program))];
   }
 
-  // ---------------------------------------------------------------------------------------- time
-
-  /**
-   * Returns `options` with two changes. Virtual time stands still while the function `saved` reads
-   * parameters. Each note is also logged as an event of the simulation.
-   */
+  /** Returns `options` with one change: each note is also logged as an event of the simulation. */
   #watched(options: PodOptions): PodOptions {
-    const { saved, onNote } = options;
     return {
       ...options,
-      ...(saved !== undefined && { saved: this.#waiting.counted(saved) }),
       onNote: (note) => {
-        this.#log({ event: 'noted', note });
-        onNote?.(note);
+        this.#parts.log({ event: 'noted', note });
+        options.onNote?.(note);
       },
     };
   }
 
   #give(event: MasterEvent): void {
-    this.#waiting.touch();
+    this.#parts.waiting.touch();
     this.#driver.give(event);
   }
 
   #sampleLater(): void {
-    this.#agenda.after(1000 * threadTimes.samplePeriodMs, () => {
+    this.process.after(1000 * threadTimes.samplePeriodMs, () => {
       if (this.#driver.isOver) return;
       this.#give({ kind: 'sample', progress: this.#samples() });
       this.#sampleLater();
@@ -177,122 +167,119 @@ class Simulated implements SimulatedPod, Crew {
   }
 
   /**
-   * Returns the progress counters of all Cloud TPUs. Those that a partition separates from the
-   * master keep the counters that the master has seen last.
+   * Returns the progress counters of all Cloud TPUs. Those that do not reach the master keep the
+   * counters that the master has seen last.
    */
   #samples(): readonly number[] {
-    const { faults } = this.#network;
-    this.#lives.forEach((life, tpu) => {
-      const isSeen = faults.isEmpty || !faults.isCutOff(life?.site ?? tpu);
-      if (isSeen) this.#seen[tpu] = life?.sample() ?? 0;
+    this.#links.forEach((link, tpu) => {
+      if (link === undefined) this.#seen[tpu] = 0;
+      else if (this.#parts.network.reaches(link)) this.#seen[tpu] = link.life.sample();
     });
     return [...this.#seen];
   }
 
   // ------------------------------------------------------------------------------------- workers
 
+  /** Connects with the worker of a Cloud TPU, or starts one if there is none. */
+  #takeOver(tpu: number): void {
+    const life = this.#workers.of(tpu);
+    if (life !== undefined && life.host === null) this.#connectAfter(this.#drawnMessageUs(), life);
+    else {
+      // The worker of an adopted Cloud TPU ends when its host goes over to this master.
+      this.#workers.end(tpu);
+      this.#startAfter(this.#parts.times.start, tpu, null);
+    }
+  }
+
+  #drawnMessageUs(): number {
+    return drawn(this.#parts.times.message, this.#parts.random);
+  }
+
+  #connectAfter(us: number, life: Life): void {
+    const { tpu } = life;
+    this.process.after(us, () => {
+      const { state, isOver } = this.#driver;
+      if (isOver || !this.#workers.isLedBy(this) || !isVacant(state, tpu)) return;
+      if (this.process.isCutOff) this.#connectAfter(retryUs, life);
+      else if (this.#workers.of(tpu) === life) {
+        this.#links[tpu] = this.#workers.connect(life, this, state.generation);
+      } else if (this.#workers.of(tpu) === undefined) {
+        this.#startAfter(this.#parts.times.start, tpu, null);
+      }
+    });
+  }
+
   #startAfter(range: Range, tpu: number, host: number | null): void {
-    this.#agenda.after(drawn(range, this.#random), () => {
+    this.process.after(drawn(range, this.#parts.random), () => {
       const { state, isOver } = this.#driver;
       // A replacement is no longer needed if another worker has adopted the Cloud TPU meanwhile.
       const isNeeded = isVacant(state, tpu) || at(state.members, tpu).host === host;
-      if (!isOver && this.#lives[tpu] === undefined && isNeeded) this.#startWorker(tpu, host);
+      const isFree = this.#links[tpu] === undefined && this.#workers.of(tpu) === undefined;
+      if (isOver || !isNeeded || !isFree || !this.#workers.isLedBy(this)) return;
+      if (host !== null && !this.#isHere(host)) return;
+      this.#links[tpu] = this.#workers.start(tpu, host, this, state.generation);
     });
   }
 
-  #startWorker(tpu: number, host: number | null): void {
-    const { programs, faults = [] } = this.#options;
-    const due = dueAt(tpu, faults, this.topology);
-    const cores = new Cores(tpu, host ?? tpu, this.#cores, due);
-    const parts = {
-      ...{ tpu, host, cores, agenda: this.#agenda, network: this.#network, times: this.#times },
-      sources: programs.map(({ parametersFrom }) => parametersFrom),
-    };
-    const life: Life = new Life(parts, {
-      send: (message) => this.#toMaster(life, { kind: 'message', message }),
-      died: (reason, code) => {
-        this.#endGuests(tpu);
-        this.#toMaster(life, { kind: 'exited', tpu, reason, code });
-      },
+  /** True if the worker of a Cloud TPU lives and has a connection with this master. */
+  #isHere(tpu: number): boolean {
+    const link = this.#links[tpu];
+    return link !== undefined && !link.life.isOver && this.#workers.isCurrent(link);
+  }
+
+  reported(link: MasterLink, report: WorkerReport): void {
+    const { tpu } = link.life;
+    this.process.run(() => {
+      if (this.#links[tpu] !== link) return;
+      this.#parts.log({ event: 'reported', tpu, report });
+      this.#give(checked(report));
     });
-    this.#lives[tpu] = life;
-    this.#log({ event: 'started', tpu, host });
-    life.start(this.#driver.state.generation);
   }
 
-  #endWorker(tpu: number): void {
-    const life = this.#lives[tpu];
-    if (life === undefined) return;
-    this.#log({ event: 'ended', tpu });
-    this.#lives[tpu] = undefined;
-    life.end();
-    this.#endGuests(tpu);
-  }
-
-  /**
-   * Called when the worker of Cloud TPU `host` has ended. Ends the workers of all Cloud TPUs that
-   * this worker had adopted.
-   */
-  #endGuests(host: number): void {
-    for (const life of this.#lives) if (life?.host === host) life.end();
-  }
-
-  #ledger(): Ledger {
-    const ledger = memoryLedger();
-    return {
-      has: (index) => ledger.has(index),
-      record: (index) => {
-        ledger.record(index);
-        const fault = at(this.#options.faults ?? [], index);
-        this.#log({ event: 'injected', index, fault });
-      },
-    };
-  }
-
-  #log(event: Happening): void {
-    this.#options.onEvent?.({ ms: this.nowMs, ...event });
-  }
-
-  /**
-   * Sends a worker's event to the master. Drops the event if the worker has been replaced by the
-   * time the event arrives.
-   */
-  #toMaster(life: Life, event: MasterEvent & { kind: 'message' | 'exited' }): void {
-    this.#network.send(life, 'toMaster', () => {
-      if (this.#lives[life.tpu] !== life) return;
-      this.#log({ event: 'reported', tpu: life.tpu, report: event });
-      this.#give(checked(event));
-    });
+  left(link: MasterLink): void {
+    const { tpu } = link.life;
+    const reason = 'the connection of the worker was closed';
+    this.reported(link, { kind: 'exited', tpu, reason, code: null });
   }
 
   // ---------------------------------------------------------------------------------------- crew
 
   send(tpu: number, message: ToWorker): void {
-    const life = this.#lives[tpu];
-    if (life === undefined) return;
-    this.#network.send(life, 'toWorker', () => {
-      if (life.isOver) return;
-      this.#log({ event: 'delivered', tpu, message });
-      life.receive(message);
-    });
+    const link = this.#links[tpu];
+    if (link !== undefined) this.process.run(() => this.#workers.send(link, message));
   }
 
   refused(message: FromWorker, reason: string): void {
-    this.#log({ event: 'refused', message, reason });
+    this.#parts.log({ event: 'refused', message, reason });
   }
 
   abort(): void {
     // Nothing to do: simulated workers share no memory. The message `abort` interrupts their steps.
   }
 
+  /**
+   * Ends the worker of a lost Cloud TPU and starts another. A worker that goes on with another
+   * master is left alone. So is one that the master only cannot reach, because the master itself is
+   * cut off: such a worker connects again.
+   */
   replace(tpu: number): void {
-    this.#endWorker(tpu);
-    this.#startAfter(this.#times.replace, tpu, null);
+    const link = this.#links[tpu];
+    this.#links[tpu] = undefined;
+    if (!this.#workers.isLedBy(this)) return;
+    const life = this.#workers.of(tpu);
+    if (this.process.isCutOff && life !== undefined && life === link?.life && life.host === null) {
+      this.#connectAfter(retryUs, life);
+      return;
+    }
+    this.#workers.end(tpu);
+    this.#startAfter(this.#parts.times.replace, tpu, null);
   }
 
   adopt(tpu: number, host: number): void {
-    this.#endWorker(tpu);
-    this.#startAfter(this.#times.message, tpu, host);
+    this.#links[tpu] = undefined;
+    if (!this.#workers.isLedBy(this)) return;
+    this.#workers.end(tpu);
+    this.#startAfter(this.#parts.times.message, tpu, host);
   }
 
   reset(): void {
@@ -304,33 +291,42 @@ class Simulated implements SimulatedPod, Crew {
   }
 
   restore(tpu: number, from: number, steps: readonly number[]): Promise<void> {
-    const [taker, source] = [this.#lives[tpu], this.#lives[from]];
+    const [taker, source] = [this.#links[tpu]?.life, this.#links[from]?.life];
     const { generation } = this.#driver.state;
     return new Promise((resolve) => {
       if (taker === undefined || source === undefined) return;
       taker.takeParameters(source, generation, steps, () => {
-        this.#waiting.touch();
-        resolve();
+        this.process.run(() => {
+          this.#parts.waiting.touch();
+          resolve();
+        });
       });
     });
   }
 
-  async rollBack(
-    saved: readonly (SavedParameters | undefined)[],
-    _steps: readonly number[],
-  ): Promise<void> {
+  async rollBack(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
     const { generation } = this.#driver.state;
-    await this.#waiting.pass(this.#times.copy);
+    await this.#pass(this.#parts.times.copy);
     if (generation !== this.#driver.state.generation) return;
     saved.forEach((it, program) => {
       if (it === undefined) return;
-      for (const life of this.#lives) life?.cores.weights.write(program, it.steps, it.values);
+      for (const { cores } of this.#lives) cores.weights.write(program, it.steps, it.values);
+    });
+  }
+
+  /** Resolves after `us` microseconds of virtual time. */
+  #pass(us: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.process.after(us, () => {
+        this.#parts.waiting.touch();
+        resolve();
+      });
     });
   }
 }
 
 /** Checks the fields of a worker's message, as a master does if the worker is another process. */
-function checked(event: MasterEvent & { kind: 'message' | 'exited' }): MasterEvent {
+function checked(event: WorkerReport): MasterEvent {
   if (event.kind === 'exited') return event;
   return { kind: 'message', message: checkFromWorker(event.message) };
 }

@@ -1,6 +1,15 @@
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import { type Due, Injector, type Ledger, type Point } from '../../src/fault/injector.ts';
-import { type EndingFault, endsWorker, type Fault, isLinkFault } from '../../src/fault/plan.ts';
+import {
+  type DiskFault,
+  type EndingFault,
+  endsWorker,
+  type Fault,
+  isDiskFault,
+  isLinkFault,
+  isMasterFault,
+  type MasterFault,
+} from '../../src/fault/plan.ts';
 import type { NetworkFault } from '../net/link-faults.ts';
 
 /**
@@ -22,6 +31,8 @@ export interface FaultTargets {
   flip(fault: Fault & { readonly fault: 'flip-bit' }): void;
   /** Begins a fault of a link that leaves the Cloud TPU, or a partition. */
   begin(fault: NetworkFault): void;
+  /** Begins a fault of the master or of its disk. */
+  disturb(fault: MasterFault | DiskFault): void;
 }
 
 /** A fault that makes work `factor` times as long, until `isOver` returns true. */
@@ -73,6 +84,7 @@ export class Probe {
   #inject(fault: Fault): readonly Wait[] {
     if (endsWorker(fault)) return [{ kind: 'end', how: fault.fault }];
     if (isLinkFault(fault) || fault.fault === 'partition') this.#targets.begin(fault);
+    else if (isMasterFault(fault) || isDiskFault(fault)) this.#targets.disturb(fault);
     else if (fault.fault === 'flip-bit') this.#targets.flip(fault);
     else if (fault.fault === 'slow') {
       const isOver = endOf(fault.for, this.#step, this.#nowUs() / 1000);

@@ -8,6 +8,10 @@ export interface SimulatedTimes {
   /** Time for a worker to start: `start` at the beginning of a run, `replace` as a replacement. */
   readonly start: Range;
   readonly replace: Range;
+  /** Time for an operation of a checkpoint on the disk. */
+  readonly disk: Range;
+  /** Time from the end of a master to the start of the next. */
+  readonly restart: Range;
   /** `load`: time to load the programs. `copy`: time to copy parameters from another worker. */
   readonly load: number;
   readonly copy: number;
@@ -35,6 +39,8 @@ export const defaultTimes: SimulatedTimes = {
   frame: { least: 10, spread: 20 },
   start: { least: 30_000, spread: 20_000 },
   replace: { least: 60_000, spread: 60_000 },
+  disk: { least: 50, spread: 100 },
+  restart: { least: 200_000, spread: 400_000 },
   ...{ load: 5000, copy: 1000 },
   ...{ infeed: 200, compute: 3000, update: 500, outfeed: 100 },
 };

@@ -1,20 +1,17 @@
 import { assert } from '../../src/numerics/assert.ts';
-import type { PodOptions } from '../../src/pod/pod.ts';
 import type { Agenda } from './agenda.ts';
 
 /**
- * Longest virtual time, in ms, that a step or a start may take. Even with a recovery none takes so
- * long, so a longer wait is an error in the program.
+ * Longest virtual time, in ms, from one sign of progress of a run to the next. Even with a recovery
+ * no step takes so long, so a longer wait is an error in the program.
  */
 const waitMsLimit = 3_600_000;
-
-type Saved = NonNullable<PodOptions['saved']>;
 
 /** Waits for promises in virtual time: lets events happen until the awaited promise is settled. */
 export class Waiting {
   readonly #agenda: Agenda;
-  /** Number of calls of `PodOptions.saved` that have not returned yet. */
-  #reading = 0;
+  /** Virtual time, in ms, of the last sign of progress. */
+  #progressMs = 0;
   /**
    * True if a promise may have been resolved since the last call of `#drain`. If true, `#drain`
    * must be called before the next event: it lets the code run that awaits such promises.
@@ -30,14 +27,9 @@ export class Waiting {
     this.#mustDrain = true;
   }
 
-  /** Resolves after `us` microseconds of virtual time. */
-  pass(us: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#agenda.after(us, () => {
-        this.touch();
-        resolve();
-      });
-    });
+  /** Called when the run has made progress, for example committed a step. */
+  progressed(): void {
+    this.#progressMs = this.#agenda.nowMs;
   }
 
   /**
@@ -48,7 +40,7 @@ export class Waiting {
    */
   async until<T>(promise: Promise<T>): Promise<T> {
     const agenda = this.#agenda;
-    const sinceMs = agenda.nowMs;
+    this.progressed();
     let isSettled = false;
     const settle = (): void => {
       isSettled = true;
@@ -58,30 +50,15 @@ export class Waiting {
     for (;;) {
       if (this.#mustDrain) await this.#drain();
       if (isSettled) return promise;
-      assert(agenda.nowMs - sinceMs < waitMsLimit, `nothing ends within ${waitMsLimit} ms`);
+      const waitMs = agenda.nowMs - this.#progressMs;
+      assert(waitMs < waitMsLimit, `no progress within ${waitMsLimit} ms`);
       agenda.next();
     }
   }
 
-  async #drain(): Promise<void> {
+  #drain(): Promise<void> {
     this.#mustDrain = false;
-    do await turn();
-    while (this.#reading > 0);
-  }
-
-  /**
-   * Returns a function that does the same as `saved`, and stops the simulation while it does so: no
-   * event happens, and virtual time stands still.
-   */
-  counted(saved: Saved): Saved {
-    return async (program, steps) => {
-      this.#reading++;
-      try {
-        return await saved(program, steps);
-      } finally {
-        this.#reading--;
-      }
-    };
+    return turn();
   }
 }
 

@@ -114,7 +114,8 @@ export function loadHost(task: WorkerTask, heartbeat: Heartbeat, clock: () => nu
       const sinceMs = now();
       const digest = digestText(cores.digestParameters(digested));
       phaseMs[outfeedPhase]! += now() - sinceMs;
-      return { digest, outfeed: outfeed.elements, phaseMs: Array.from(phaseMs) };
+      const linkWaitMs = joined(allReduce).takeWaits();
+      return { digest, outfeed: outfeed.elements, phaseMs: Array.from(phaseMs), linkWaitMs };
     },
   };
 }

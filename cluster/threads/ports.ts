@@ -81,7 +81,7 @@ const sleepMsMax = 200;
  * Functions by which the cores run all-reduces. AllReduce runs the all-reduces on the thread of the
  * cores; EngineClient leaves them to an engine on another thread.
  */
-export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish'>;
+export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish' | 'takeWaits'>;
 
 /**
  * Returns the memory address of each bucket of a program whose arena begins at byte address

@@ -8,6 +8,7 @@ import { readerDefects } from './readers.ts';
 import { simulationDefects } from './simulation.ts';
 import { streamDefects } from './streams.ts';
 import { timingDefects } from './timings.ts';
+import { waitDefects } from './waits.ts';
 
 /**
  * All planted defects: at least one for each guarantee of README, ARCHITECTURE.md and OPERATING.md.
@@ -17,6 +18,7 @@ export const defects: readonly Defect[] = [
   ...checkpointFileDefects,
   ...streamDefects,
   ...timingDefects,
+  ...waitDefects,
   ...eventDefects,
   {
     name: 'lane: older membership',

@@ -10,6 +10,8 @@ const links = {
   title: 'from any faults of links that end, with the same weights',
 } as const;
 
+const masters = 'test/cluster/simulated/masters.test.ts';
+
 /**
  * Planted defects of two kinds. A defect of the first kind is in the simulation of a pod. A defect
  * of the second kind is in code that all kinds of pods share; the tests that simulate runs with
@@ -19,9 +21,9 @@ export const simulationDefects: readonly Defect[] = [
   {
     name: 'simulation: repeatable',
     guarantee: 'A simulated run depends on its seed only, and its log is the same byte for byte.',
-    file: 'cluster/simulated/pod.ts',
-    from: '    this.#random = mulberry32(seed);',
-    to: '    this.#random = seed < 0 ? mulberry32(seed) : Math.random;',
+    file: 'cluster/simulated/simulation.ts',
+    from: '    const random = mulberry32(seed);',
+    to: '    const random = seed < 0 ? mulberry32(seed) : Math.random;',
     test: 'test/cluster/simulated/run.test.ts',
     title: 'has the same events, byte for byte, when it is repeated',
   },
@@ -56,5 +58,50 @@ export const simulationDefects: readonly Defect[] = [
     from: '    const steps = saved.map((it, program) => it?.steps ?? at(before, program));',
     to: '    const steps = saved.map((_, program) => at(before, program));',
     ...random,
+  },
+  {
+    name: 'masters: commit before told',
+    guarantee: 'A step is told only when the commit log has it.',
+    file: 'src/experiment/train.ts',
+    from: '    world.commit?.(event);\n    tell(stepTold(event, commit.reports));\n',
+    to: '    tell(stepTold(event, commit.reports));\n    world.commit?.(event);\n',
+    test: masters,
+    title: 'after a master killed before it writes a commit',
+  },
+  {
+    name: 'masters: commit log synced',
+    guarantee: 'A commit survives a loss of power.',
+    file: 'cluster/master/commit-log.ts',
+    from: '    this.#file.sync();\n    if (written',
+    to: '    if (written',
+    test: masters,
+    title: 'after a torn commit',
+  },
+  {
+    name: 'masters: second master noticed',
+    guarantee: 'A master commits nothing once a newer master leads the run.',
+    file: 'cluster/master/commit-log.ts',
+    from: '    if (leader.name === this.#name) return;',
+    to: "    if (leader.name !== '') return;",
+    test: masters,
+    title: 'with a second master, to which the workers go over',
+  },
+  {
+    name: 'masters: older checkpoint kept',
+    guarantee: 'A run keeps an older checkpoint for the case that the newest is damaged.',
+    file: 'src/experiment/checkpoint/checkpoints.ts',
+    from: '      if (whole > this.#keep && (await this.#isOurs(name))) old.push(name);',
+    to: '      if (whole >= this.#keep && (await this.#isOurs(name))) old.push(name);',
+    test: masters,
+    title: 'from the older checkpoint, if the newest is damaged and all workers are lost',
+  },
+  {
+    name: 'masters: workers outlive a master',
+    guarantee: 'A worker that connects with another master reports the weights that it has.',
+    file: 'src/pod/worker.ts',
+    from: "    case 'greet':\n      return onStarted(state);",
+    to: "    case 'greet':\n      return onStarted({ ...state, steps: null });",
+    test: masters,
+    title: 'after a master killed before it writes a commit',
   },
 ];

@@ -109,6 +109,12 @@ export interface StepTold extends StepCommitted {
    * TPU t in phase p of `phases` (src/isa). Absent in steps that older versions recorded.
    */
   readonly tpuPhaseMs?: readonly (readonly number[])[];
+  /**
+   * Waits for frames of other Cloud TPUs, in ms, rounded to 1 µs. `tpuLinkWaitMs[t][i]` is the wait
+   * of Cloud TPU t on its entering link i (`StepReport.linkWaitMs`). Absent in steps that older
+   * versions recorded.
+   */
+  readonly tpuLinkWaitMs?: readonly (readonly number[])[];
 }
 
 /** For each phase of a step: the Cloud TPU that took longest in it, and its wall time in ms. */
@@ -117,6 +123,7 @@ export type LongestPhases = Readonly<Record<Phase, { readonly tpu: number; reado
 /**
  * The Cloud TPU whose own work took longest in a step. Own work is all phases of the step except
  * the all-reduce, because a Cloud TPU in the all-reduce may only be waiting for the slowest one.
+ * The time for which a Cloud TPU held up the others in the all-reduce is own work too.
  */
 export interface Slowest {
   readonly tpu: number;
@@ -126,9 +133,18 @@ export interface Slowest {
   readonly othersMs: number;
 }
 
+/** A link, with the time that the Cloud TPU at its end waited for frames of it in a step. */
+export interface LinkWait {
+  /** Name of the link, such as `chip(3,1)+x`. */
+  readonly link: string;
+  /** Mean over the two lanes that use the link, in ms. */
+  readonly waitMs: number;
+}
+
 /**
  * Effect of the slowest Cloud TPU of a step on the others. The *wait* of a Cloud TPU is its time in
- * the all-reduce minus the shortest time of any Cloud TPU in the all-reduce.
+ * the all-reduce minus the shortest time of any Cloud TPU in the all-reduce. Time for which a Cloud
+ * TPU held up the others does not count in either.
  */
 export interface StepTiming {
   /** Phase that took most of the own work of the slowest Cloud TPU. */
@@ -145,6 +161,11 @@ export interface StepTiming {
    * most the time by which its own work took longer than the own work of that Cloud TPU.
    */
   readonly causedMs: number;
+  /**
+   * Of the links that leave the slowest Cloud TPU, the one on which the other end waited longest.
+   * Absent if nobody waited for the slowest Cloud TPU, or if the waits are unknown.
+   */
+  readonly slowestLink?: LinkWait;
 }
 
 /** A Cloud TPU has been much slower than the others for several steps in a row. */
@@ -245,6 +266,11 @@ export interface SlowestOfRun {
   readonly othersMs: number;
   /** Wait of each other Cloud TPU that it caused (see {@link StepTiming}). */
   readonly causedMs: number;
+  /**
+   * The link that was `slowestLink` in most of these steps, with its mean wait in them. Absent if
+   * no step has a slowest link.
+   */
+  readonly slowestLink?: LinkWait;
 }
 
 /**

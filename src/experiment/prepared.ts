@@ -21,11 +21,14 @@ export interface Run {
   readonly programs: Programs;
 }
 
-/** Compiles the programs of a run. `startMs` is the time at which the run began. */
-export function prepare(opened: OpenedRun, startMs: number): Run {
+/**
+ * Prepares a run: compiles its programs, unless `built` has them already. `startMs` is the time at
+ * which the run began.
+ */
+export function prepare(opened: OpenedRun, startMs: number, built?: Programs): Run {
   const { config, dataset, start, identity } = opened;
   const { steps } = identity;
-  const programs = buildPrograms(config, dataset, steps);
+  const programs = built ?? buildPrograms(config, dataset, steps);
   return {
     opened,
     config,

@@ -1,4 +1,4 @@
-import type { SlowestOfRun, StepCommitted } from './event.ts';
+import type { LinkWait, SlowestOfRun, StepCommitted } from './event.ts';
 
 /** Sums over the steps in which one Cloud TPU was the slowest. Times in ms. */
 interface Sums {
@@ -6,12 +6,14 @@ interface Sums {
   ownMs: number;
   othersMs: number;
   causedMs: number;
+  /** For each link that was the slowest in a step: in how many steps, and the sum of its waits. */
+  readonly links: Map<string, { steps: number; waitMs: number }>;
 }
 
 /**
- * Returns the Cloud TPU that was the slowest in most of the steps; of two with the same number of
- * steps, the one that was the slowest first. Returns undefined if the slice has one Cloud TPU, or if
- * no step has the times of each Cloud TPU.
+ * Returns the Cloud TPU that was the slowest in the largest number of steps. Of two with the same
+ * number, returns the one whose first such step is the earlier. Returns undefined if the slice has
+ * one Cloud TPU, or if no step has the times of each Cloud TPU.
  */
 export function slowestOfRun(
   history: readonly Pick<StepCommitted, 'slowest' | 'timing'>[],
@@ -20,20 +22,43 @@ export function slowestOfRun(
   let ofSteps = 0;
   for (const { slowest, timing } of history) {
     if (slowest === undefined || timing === undefined || slowest.othersMs === 0) continue;
-    const sums = perTpu.get(slowest.tpu) ?? { steps: 0, ownMs: 0, othersMs: 0, causedMs: 0 };
+    const sums = perTpu.get(slowest.tpu) ?? noSums();
     sums.steps++;
     sums.ownMs += slowest.ownMs;
     sums.othersMs += slowest.othersMs;
     sums.causedMs += timing.causedMs;
+    addLink(sums, timing.slowestLink);
     perTpu.set(slowest.tpu, sums);
     ofSteps++;
   }
   const [most] = [...perTpu].sort(([, a], [, b]) => b.steps - a.steps);
   if (most === undefined) return undefined;
-  const [tpu, { steps, ownMs, othersMs, causedMs }] = most;
+  const [tpu, { steps, ownMs, othersMs, causedMs, links }] = most;
+  const slowestLink = slowestOf(links);
   const mean = (sumMs: number): number => sumMs / steps;
   return {
     ...{ tpu, steps, ofSteps },
     ...{ ownMs: mean(ownMs), othersMs: mean(othersMs), causedMs: mean(causedMs) },
+    ...(slowestLink && { slowestLink }),
   };
+}
+
+function noSums(): Sums {
+  return { steps: 0, ownMs: 0, othersMs: 0, causedMs: 0, links: new Map() };
+}
+
+function addLink({ links }: Sums, slowest: LinkWait | undefined): void {
+  if (slowest === undefined) return;
+  const sums = links.get(slowest.link) ?? { steps: 0, waitMs: 0 };
+  sums.steps++;
+  sums.waitMs += slowest.waitMs;
+  links.set(slowest.link, sums);
+}
+
+/** Returns the link that was the slowest in most steps, with its mean wait in these steps. */
+function slowestOf(links: Sums['links']): LinkWait | undefined {
+  const [most] = [...links].sort(([, a], [, b]) => b.steps - a.steps);
+  if (most === undefined) return undefined;
+  const [link, { steps, waitMs }] = most;
+  return { link, waitMs: waitMs / steps };
 }

@@ -2,6 +2,7 @@ import { phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { type Commit, meanPhaseMs } from '../pod/pod.ts';
 import type { PhaseMs, StepCommitted } from './event.ts';
+import { causesOf, linksOfSlice } from './link-causes.ts';
 import type { Run } from './prepared.ts';
 import { timingOf } from './step-timing.ts';
 import { slowestOf } from './straggler.ts';
@@ -20,7 +21,8 @@ export function stepCommitted(
   const [loss, correct, learningRate] = at(commit.reports, 0).outfeed.map(scalar);
   const recent = history.slice(1 - rateSteps);
   const wallMs = recent.reduce((sum, it) => sum + it.wallMs, commit.wallMs);
-  const slowest = slowestOf(commit.reports);
+  const causes = causesOf(commit.reports, linksOfSlice(config.topology));
+  const slowest = slowestOf(commit.reports, causes);
   return {
     kind: 'step',
     step,
@@ -34,7 +36,7 @@ export function stepCommitted(
     imagesPerSecond: ((recent.length + 1) * config.globalBatch * 1000) / wallMs,
     phaseMs: phaseMsOf(commit),
     slowest,
-    timing: timingOf(commit.reports, slowest, step, history.at(-1)),
+    timing: timingOf(commit.reports, slowest, causes, step, history.at(-1)),
   };
 }
 

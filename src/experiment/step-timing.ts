@@ -2,27 +2,32 @@ import { phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import type { StepReport } from '../pod/messages.ts';
 import type { LongestPhases, Slowest, StepCommitted, StepTiming, StepTold } from './event.ts';
-import { ownMs } from './straggler.ts';
+import type { LinkCauses } from './link-causes.ts';
+import { ownMs, ownPhaseMs } from './straggler.ts';
 
 const allReduce = phases.indexOf('all-reduce');
 
 /**
  * Returns the effect of the slowest Cloud TPU of a step on the others. `reports` has one report for
- * each Cloud TPU, and `before` is the step that was committed before; undefined if there is none.
+ * each Cloud TPU, `causes` says who held up the all-reduces, and `before` is the step that was
+ * committed before; undefined if there is none.
  */
 export function timingOf(
   reports: readonly StepReport[],
   slowest: Slowest,
+  causes: LinkCauses,
   step: number,
   before: Pick<StepCommitted, 'slowest' | 'timing'> | undefined,
 ): StepTiming {
   const own = reports.find(({ tpu }) => tpu === slowest.tpu);
   assert(own !== undefined, `Cloud TPU ${slowest.tpu} has a report`);
   const isSame = before?.slowest?.tpu === slowest.tpu;
+  const slowestLink = causes.longest[slowest.tpu];
   return {
-    slowestPhase: longestOwnPhase(own.phaseMs),
+    slowestPhase: longestOf(ownPhaseMs(own, causes)),
     slowestSince: isSame ? (before?.timing?.slowestSince ?? step - 1) : step,
-    ...waitsOf(reports, slowest),
+    ...waitsOf(reports, slowest, causes),
+    ...(slowestLink && { slowestLink }),
   };
 }
 
@@ -33,30 +38,39 @@ export function timingOf(
 export function stepTold(step: StepCommitted, reports: readonly StepReport[]): StepTold {
   return {
     ...step,
-    longest: longestOf(reports),
+    longest: longestPhases(reports),
     tpuPhaseMs: reports.map(({ phaseMs }) => phaseMs.map(inMicroseconds)),
+    tpuLinkWaitMs: reports.map(({ linkWaitMs }) => linkWaitMs.map(inMicroseconds)),
   };
 }
 
-/** Returns the phase, other than the all-reduce, in which a Cloud TPU spent most time. */
-function longestOwnPhase(phaseMs: readonly number[]): StepTiming['slowestPhase'] {
-  const own = phases.filter((phase) => phase !== 'all-reduce');
+/** Returns the phase with the longest time. `phaseMs` has the time of each phase. */
+function longestOf(phaseMs: readonly number[]): StepTiming['slowestPhase'] {
   const msOf = (phase: (typeof phases)[number]): number => at(phaseMs, phases.indexOf(phase));
-  return own.reduce((longest, phase) => (msOf(phase) > msOf(longest) ? phase : longest));
+  return phases.reduce((longest, phase) => (msOf(phase) > msOf(longest) ? phase : longest));
 }
 
-/** Returns the mean wait of the Cloud TPUs other than the slowest, and the part that it caused. */
+/**
+ * Returns the mean wait of the Cloud TPUs other than the slowest, and the part of this wait that
+ * the slowest one caused.
+ */
 function waitsOf(
   reports: readonly StepReport[],
   slowest: Slowest,
+  causes: LinkCauses,
 ): Pick<StepTiming, 'waitMs' | 'causedMs'> {
-  const shortestMs = Math.min(...reports.map(({ phaseMs }) => at(phaseMs, allReduce)));
+  // A Cloud TPU that holds up the others inside an all-reduce does not wait in that time, so the
+  // time does not count.
+  const reduceMs = reports.map(({ tpu, phaseMs }) =>
+    Math.max(0, at(phaseMs, allReduce) - (causes.heldUpMs[tpu] ?? 0)),
+  );
+  const shortestMs = Math.min(...reduceMs);
   let [waitMs, causedMs, others] = [0, 0, 0];
-  for (const { tpu, phaseMs } of reports) {
-    if (tpu === slowest.tpu) continue;
-    const waitedMs = at(phaseMs, allReduce) - shortestMs;
+  for (const [i, report] of reports.entries()) {
+    if (report.tpu === slowest.tpu) continue;
+    const waitedMs = at(reduceMs, i) - shortestMs;
     waitMs += waitedMs;
-    causedMs += Math.min(waitedMs, slowest.ownMs - ownMs(phaseMs));
+    causedMs += Math.min(waitedMs, slowest.ownMs - ownMs(report, causes));
     others++;
   }
   if (others === 0) return { waitMs: 0, causedMs: 0 };
@@ -64,7 +78,7 @@ function waitsOf(
 }
 
 /** Returns the longest time of each phase, with the Cloud TPU that took it. */
-function longestOf(reports: readonly StepReport[]): LongestPhases {
+function longestPhases(reports: readonly StepReport[]): LongestPhases {
   const longestIn = (phase: (typeof phases)[number]): LongestPhases['infeed'] => {
     const index = phases.indexOf(phase);
     const times = reports.map(({ tpu, phaseMs }) => ({ tpu, ms: at(phaseMs, index) }));

@@ -2,6 +2,7 @@ import { phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import type { StepReport } from '../pod/messages.ts';
 import type { Slowest, StepCommitted, Straggler } from './event.ts';
+import { type LinkCauses, unknownCauses } from './link-causes.ts';
 
 /**
  * A Cloud TPU is slow in a step if its own work takes at least this many times as long as the
@@ -13,10 +14,13 @@ export const stragglerStepsMin = 3;
 
 /**
  * Returns the Cloud TPU whose own work (see {@link Slowest}) took longest in a step. `reports` has
- * one report for each Cloud TPU.
+ * one report for each Cloud TPU. `causes` says who held up the all-reduces of the step.
  */
-export function slowestOf(reports: readonly StepReport[]): Slowest {
-  const own = reports.map(({ tpu, phaseMs }) => ({ tpu, ms: ownMs(phaseMs) }));
+export function slowestOf(
+  reports: readonly StepReport[],
+  causes: LinkCauses = unknownCauses,
+): Slowest {
+  const own = reports.map((report) => ({ tpu: report.tpu, ms: ownMs(report, causes) }));
   const [slowest, ...others] = own.sort((a, b) => b.ms - a.ms);
   assert(slowest !== undefined, 'a step has reports');
   const othersMs = others.length === 0 ? 0 : at(others, Math.floor(others.length / 2)).ms;
@@ -24,11 +28,16 @@ export function slowestOf(reports: readonly StepReport[]): Slowest {
 }
 
 /**
- * Returns the own work of a Cloud TPU in a step: the sum, in ms, of the wall times of all phases
- * except the all-reduce. `phaseMs` is that of a {@link StepReport}.
+ * Returns the own work of a Cloud TPU in a step, in ms: the wall times of all phases except the
+ * all-reduce, and the part of the all-reduce in which it held up the others.
  */
-export function ownMs(phaseMs: readonly number[]): number {
-  return phases.reduce((sum, phase, i) => (phase === 'all-reduce' ? sum : sum + at(phaseMs, i)), 0);
+export function ownMs(report: StepReport, causes: LinkCauses): number {
+  return ownPhaseMs(report, causes).reduce((sum, ms) => sum + ms, 0);
+}
+
+/** Returns the own work of a Cloud TPU in each phase, in ms, in the order of `phases`. */
+export function ownPhaseMs({ tpu, phaseMs }: StepReport, { heldUpMs }: LinkCauses): number[] {
+  return phases.map((phase, i) => (phase === 'all-reduce' ? (heldUpMs[tpu] ?? 0) : at(phaseMs, i)));
 }
 
 /**

@@ -21,6 +21,7 @@ import { type OpenedRun, openRun } from './open-run.ts';
 import { type EarlierMasters, noPast } from './past.ts';
 import { parametersOf, prepare, programsOf, type Run, resumable, started } from './prepared.ts';
 import { trainProgram } from './program-index.ts';
+import type { Programs } from './programs.ts';
 import { reportOf } from './report.ts';
 import { stepCommitted } from './step-event.ts';
 import { stepTold } from './step-timing.ts';
@@ -52,6 +53,8 @@ export interface TrainWorld {
   readonly now: () => number;
   /** The run, if its files have already been read. If undefined, `train` reads the files. */
   readonly opened?: OpenedRun;
+  /** The programs of the run, if they are built already. If undefined, `train` compiles them. */
+  readonly programs?: Programs;
   /** Plan for the checkpoints of the run. If undefined, no checkpoint is read or written. */
   readonly checkpoints?: CheckpointPlan;
   /** Records of the earlier masters of the run; undefined if there was no earlier master. */
@@ -85,7 +88,7 @@ export type RunEnd =
  */
 export async function train(config: TrainConfig, world: TrainWorld): Promise<RunEnd> {
   const startMs = world.now();
-  const run = prepare(world.opened ?? (await openRun(config)), startMs);
+  const run = prepare(world.opened ?? (await openRun(config)), startMs, world.programs);
   const { checkpoints: plan, now, past = noPast, tell } = world;
   tell(started(run));
   const history = [...past.history];

@@ -17,6 +17,7 @@ import {
   opposite,
   placement,
 } from './torus.ts';
+import { LinkWaits } from './waits.ts';
 
 /**
  * Place of the vectors of one bucket in the memory of one worker. A bucket is a group of gradients
@@ -52,6 +53,14 @@ export interface AllReduceParts {
   readonly onHop?: OnHop;
   /** Returns the time in ms from an arbitrary origin. */
   readonly now: () => number;
+  /**
+   * Longest time, in ms, between two calls of `progress` that counts as a wait for frames. Set only
+   * if the thread that calls `progress` does nothing else, and calls it more often than that while
+   * the all-reduce is busy. A longer time between two calls then means that the thread was stopped
+   * or had no processor; the rest of that time is no wait for others. If undefined, the worker
+   * computes between two calls, and waits only while it sleeps in `finish`.
+   */
+  readonly idleMsMax?: number;
 }
 
 /**
@@ -69,6 +78,10 @@ export class AllReduce {
   readonly #doorbell: Doorbell;
   readonly #now: () => number;
   readonly #lanes: readonly Lane[];
+  readonly #waits: LinkWaits;
+  readonly #idleMsMax: number | undefined;
+  /** One element: the time at which `progress` last returned, if `#idleMsMax` is set. */
+  readonly #lastMs = new Float64Array(1);
   /**
    * One entry for each bucket: the serial number of the bucket's last all-reduce, or 0 before its
    * first. Serial numbers count the all-reduces of this worker from 1, in the order of their
@@ -86,8 +99,11 @@ export class AllReduce {
     this.#doorbell = doorbell;
     this.#now = now;
     this.#startOf = new Uint32Array(buckets.length);
+    const waits = new LinkWaits(torus, worker);
+    this.#waits = waits;
+    this.#idleMsMax = parts.idleMsMax;
     this.#lanes = chipsOf(torus, worker).flatMap((chip) =>
-      Array.from({ length: laneCount }, (_, lane) => makeLane(parts, chip, lane)),
+      Array.from({ length: laneCount }, (_, lane) => makeLane(parts, waits, chip, lane)),
     );
   }
 
@@ -109,8 +125,10 @@ export class AllReduce {
    * does both. Returns true if at least one hop was made or one bucket finished.
    */
   progress(): boolean {
+    if (this.#idleMsMax !== undefined) this.#countIdle(this.#idleMsMax);
     let moved = false;
     while (this.#pass()) moved = true;
+    if (this.#idleMsMax !== undefined) this.#lastMs[0] = this.#now();
     return moved;
   }
 
@@ -148,9 +166,24 @@ export class AllReduce {
       return;
     }
     this.#doorbell.check();
-    const left = deadline - this.#now();
+    const sinceMs = this.#now();
+    const left = deadline - sinceMs;
     if (left <= 0) throw this.timeout(bucket);
     this.#doorbell.sleep(left);
+    this.#waits.advance(this.#now() - sinceMs);
+  }
+
+  /** Counts the time since the last call of `progress` as a wait, at most `idleMsMax` of it. */
+  #countIdle(idleMsMax: number): void {
+    this.#waits.advance(Math.min(this.#now() - this.#lastMs[0]!, idleMsMax));
+  }
+
+  /**
+   * Returns how long the lanes waited for frames since the last call, in ms: one entry for each
+   * link of `enteringLinks`, in that order. Call only while no all-reduce is under way.
+   */
+  takeWaits(): number[] {
+    return this.#waits.take();
   }
 
   /**
@@ -222,7 +255,7 @@ function farWorker(torus: Torus, block: LaneBlock): number {
   return placement(torus, farChip(torus, block)).worker;
 }
 
-function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
+function makeLane(parts: AllReduceParts, waits: LinkWaits, chip: number, lane: number): Lane {
   const { torus, generation, kernels, buckets, frameElements = frameElementsMax, onHop } = parts;
   const { index } = placement(torus, chip);
   return new Lane({
@@ -232,6 +265,7 @@ function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
     generation,
     frameElements,
     kernels,
+    waits,
     // Only the vector of the worker's chip 0 receives the sum. Nothing reads the other vectors
     // afterwards.
     keepsSum: index === 0,

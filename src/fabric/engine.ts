@@ -71,7 +71,7 @@ export interface EngineBell {
 
 /**
  * The worker's side of the engine: starts the all-reduces of buckets and waits for the sums. Has
- * the methods `start`, `progress`, `isDone` and `finish` of `AllReduce`.
+ * the methods `start`, `progress`, `isDone`, `finish` and `takeWaits` of `AllReduce`.
  */
 export class EngineClient {
   readonly #words: Int32Array;
@@ -145,6 +145,11 @@ export class EngineClient {
     }
     this.#doorbell.publishWaiting(false);
     Atomics.store(this.#words, this.#base + words.late, 0);
+  }
+
+  /** Returns no entries: only the thread of the engine knows how long its lanes waited. */
+  takeWaits(): number[] {
+    return [];
   }
 
   #sleep(bucket: number, timeoutMs: number): void {

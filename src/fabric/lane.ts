@@ -6,7 +6,8 @@ import type { Frame, InLink, OutLink } from './link.ts';
 import { emptyFrame, unknownCrc } from './link.ts';
 import { chunkAt, laneCount, laneDirection, longestPart, partLength, partStart } from './part.ts';
 import type { Direction, Torus } from './torus.ts';
-import { axisLength, axisOf, linkName, position } from './torus.ts';
+import { axisLength, axisOf, linkName, placement, position } from './torus.ts';
+import type { LinkWaits } from './waits.ts';
 
 /**
  * How many elements are summed before the CRC of their sums is updated. The sums are then still in
@@ -47,6 +48,8 @@ export interface LaneParts {
    * links.
    */
   readonly turns: readonly [Turn | undefined, Turn | undefined];
+  /** Receives the times for which the lane waits for frames. */
+  readonly waits: LinkWaits;
   /** Called before each hop. Set only if a fault plan has faults for this Cloud TPU. */
   readonly onHop?: OnHop;
 }
@@ -109,6 +112,9 @@ interface Ring {
 export class Lane {
   readonly #parts: LaneParts;
   readonly #rings: readonly [Ring, Ring];
+  readonly #waits: LinkWaits;
+  /** Index of the chip among the chips of its worker. */
+  readonly #index: number;
   /** Indices of the started buckets: a circular buffer of `#queue.length` entries. */
   readonly #queue: Uint32Array;
   #started = 0;
@@ -169,6 +175,8 @@ export class Lane {
 
   constructor(parts: LaneParts) {
     this.#parts = parts;
+    this.#waits = parts.waits;
+    this.#index = placement(parts.torus, parts.chip).index;
     this.#rings = [makeRing(parts, 0), makeRing(parts, 1)];
     this.#ring = this.#rings[0];
     this.#queue = new Uint32Array(parts.buckets.length);
@@ -232,8 +240,8 @@ export class Lane {
     const receives = this.#hop > 0;
     const sends = this.#hop < this.#hops - 1;
     if (receives && !turn.in.peek(this.#inFrame)) return this.#expect(turn, sends);
+    if (this.#awaited !== undefined) this.#endWait();
     if (sends && !turn.out.hasRoom()) return this.#wait('release');
-    this.#awaited = undefined;
     if (this.#parts.onHop !== undefined) this.#report(this.#parts.onHop);
     if (receives) this.#receive(turn, sends);
     if (sends) this.#send(turn, receives ? this.#inFrame.crc : unknownCrc);
@@ -267,8 +275,15 @@ export class Lane {
       frame.sequence = this.#received[this.#turnIndex()] ?? 0;
       turn.in.expect(frame);
     }
+    if (this.#awaited === undefined) this.#waits.begin(this.#index, this.#parts.lane);
     this.#awaited = turn.in;
     return this.#wait('frame');
+  }
+
+  /** Called when the frame that the lane waited for has arrived. */
+  #endWait(): void {
+    this.#awaited = undefined;
+    this.#waits.end(this.#index, this.#parts.lane, this.#ring.direction);
   }
 
   /**

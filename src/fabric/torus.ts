@@ -20,6 +20,7 @@ export type Grid = Topology;
 export const directions = ['+x', '-x', '+y', '-y'] as const;
 /** Index into {@link directions}. */
 export type Direction = 0 | 1 | 2 | 3;
+const allDirections: readonly Direction[] = [0, 1, 2, 3];
 /** Axis of the torus: 0 is X, 1 is Y. */
 export type Axis = 0 | 1;
 
@@ -176,6 +177,26 @@ export function chipsOf(torus: Torus, worker: number): readonly number[] {
     if (place.worker === worker) chips[place.index] = chip;
   }
   return chips;
+}
+
+/**
+ * Returns the link numbers of the directed links that enter a chip of the given worker from a chip
+ * of another worker. They are ordered by the index of the chip that they enter, then by direction.
+ */
+export function enteringLinks(torus: Torus, worker: number): readonly number[] {
+  const links: number[] = [];
+  for (const chip of chipsOf(torus, worker)) {
+    for (const direction of allDirections) {
+      const from = neighbour(torus, chip, opposite(direction));
+      if (placement(torus, from).worker !== worker) links.push(linkNumber(from, direction));
+    }
+  }
+  return links;
+}
+
+/** Returns the number of the link that leaves `chip` in `direction`. */
+export function linkNumber(chip: number, direction: Direction): number {
+  return chip * directions.length + direction;
 }
 
 /** Returns the axis along which the given direction runs. */

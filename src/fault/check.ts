@@ -5,6 +5,7 @@ import {
   type Fault,
   type FaultPlan,
   isLinkFault,
+  needsCheckpoints,
   type Position,
   type StepPosition,
 } from './plan.ts';
@@ -33,10 +34,11 @@ export interface Mistake {
  */
 export function mistakesIn(plan: FaultPlan, facts: RunFacts): readonly Mistake[] {
   const ofFaults = plan.faults.flatMap((fault, index) =>
-    [...targetMistakes(fault, facts), ...positionMistakes(fault.at, facts)].map((it) => ({
-      ...it,
-      path: ['faults', index, ...it.path],
-    })),
+    [
+      ...targetMistakes(fault, facts),
+      ...positionMistakes(fault.at, facts),
+      ...checkpointMistakes(fault, facts),
+    ].map((it) => ({ ...it, path: ['faults', index, ...it.path] })),
   );
   return [...ofFaults, ...contradictions(plan)];
 }
@@ -122,7 +124,7 @@ function areNeighbours(a: number, b: number, { columns, rows }: Topology): boole
 
 function positionMistakes(at: Position, facts: RunFacts): readonly Mistake[] {
   if (!('step' in at)) return [];
-  const { steps, evaluationSteps, hasCheckpoints } = facts;
+  const { steps, evaluationSteps } = facts;
   const { phase }: StepPosition = at;
   const last = phase === 'evaluate' ? evaluationSteps : steps;
   const what = phase === 'evaluate' ? 'batch of the evaluation' : 'step';
@@ -135,11 +137,14 @@ function positionMistakes(at: Position, facts: RunFacts): readonly Mistake[] {
       },
     ];
   }
-  if (phase === 'checkpoint' && !hasCheckpoints) {
-    const message = 'expected a run with checkpoints (run: { checkpoint: DIR, every: N })';
-    return [{ path: ['at', 'phase'], message }];
-  }
   return [];
+}
+
+function checkpointMistakes(fault: Fault, { hasCheckpoints }: RunFacts): readonly Mistake[] {
+  if (hasCheckpoints || !needsCheckpoints(fault)) return [];
+  const isByPhase = 'step' in fault.at && fault.at.phase === 'checkpoint';
+  const message = 'expected a run with checkpoints (run: { checkpoint: DIR, every: N })';
+  return [{ path: isByPhase ? ['at', 'phase'] : ['fault'], message }];
 }
 
 /** Expectations that exclude each other or the run. */

@@ -10,7 +10,10 @@ import {
   targetsOf,
 } from './plan.ts';
 
-/** Phase of the position of a fault, `compute` by default; undefined for a position in time. */
+/**
+ * Returns the phase in which a fault is injected: `compute` if its position names only a step.
+ * Returns undefined if its position is a time.
+ */
 export function phaseOf({ at }: Fault): string | undefined {
   if ('during' in at) return at.during;
   return 'step' in at ? (at.phase ?? 'compute') : undefined;
@@ -31,14 +34,15 @@ export function reasonNotDrawn(fault: Fault): string | undefined {
 }
 
 /**
- * True if a run with these faults must recover from all of them. Beyond these limits the run may end
- * with an error, or with wrong weights, although nothing is wrong with the pod:
+ * True if a run with these faults must recover from all of them, because they keep three limits.
+ * Beyond these limits even a pod without defects may end with an error or with wrong weights:
  *
  * - The faults cost one Cloud TPU at most `lossesMax` workers. All of these losses can come between
  *   two commits, because the step runs again after each fault and can then meet the next one.
- * - At most one bit flips in a step, and none if a bit flips in a membership. With two flipped bits
- *   there may be no majority with right weights.
- * - Not all workers hang or pause before they join, because the others must host their Cloud TPUs.
+ * - At most one bit flips in a step or in a batch of the evaluation. If a bit flips at another
+ *   time, no other bit flips. With two flipped bits there may be no majority with right weights.
+ * - At least one worker neither hangs nor pauses while it joins, because it must host the Cloud
+ *   TPUs of those that do.
  */
 export function mustRecover(faults: readonly Fault[], grid: Grid, lossesMax: number): boolean {
   return (
@@ -49,7 +53,7 @@ export function mustRecover(faults: readonly Fault[], grid: Grid, lossesMax: num
   );
 }
 
-/** Returns for each Cloud TPU how often the faults may cost it its worker. */
+/** Returns for each Cloud TPU how many workers the faults may cost it. */
 function losses(faults: readonly Fault[], grid: Grid): readonly number[] {
   const counts = Array.from({ length: grid.columns * grid.rows }, () => 0);
   for (const fault of faults) {
@@ -58,10 +62,10 @@ function losses(faults: readonly Fault[], grid: Grid): readonly number[] {
   return counts;
 }
 
-/** Largest number of losses that damage of at most {@link damageMsMax} causes. */
+/** Most workers that a Cloud TPU loses if a link damages frames for {@link damageMsMax} ms. */
 const lossesByDamage = 3;
 
-/** Returns how often a fault may cost a Cloud TPU its worker. */
+/** Returns how many workers a fault may cost a Cloud TPU that it hits. */
 function lossesBy(fault: Fault): number {
   const isOnce = !isLinkFault(fault) || (fault.for === undefined && fault.share === undefined);
   if (isOnce || !damages(fault.fault)) return 1;
@@ -75,7 +79,10 @@ function damages(kind: FaultKind): boolean {
 
 /** Returns the Cloud TPUs that a fault may hit: for a fault of a link, those at its two ends. */
 function hitBy(fault: Fault, grid: Grid): readonly number[] {
-  return isLinkFault(fault) ? endsOf(fault, grid) : targetsOf(fault, grid);
+  if (isLinkFault(fault)) return endsOf(fault, grid);
+  // A master that is cut off loses all Cloud TPUs.
+  if (fault.fault !== 'master-cut-off') return targetsOf(fault, grid);
+  return Array.from({ length: grid.columns * grid.rows }, (_, tpu) => tpu);
 }
 
 function areFlipsApart(faults: readonly Fault[]): boolean {

@@ -3,7 +3,10 @@ import {
   endsOf,
   endsWorker,
   type Fault,
+  isDiskFault,
+  isInMaster,
   isLinkFault,
+  isMasterFault,
   type MembershipPhase,
   type StepPhase,
   targetsOf,
@@ -49,12 +52,19 @@ export function dueAt(tpu: number, faults: readonly Fault[], grid: Grid): readon
   );
 }
 
+/** Returns the faults of a plan that the master injects: when it commits or saves a checkpoint. */
+export function dueInMaster(faults: readonly Fault[]): readonly Due[] {
+  return faults.flatMap((fault, index) => (isInMaster(fault) ? [{ index, fault }] : []));
+}
+
 /**
  * Returns the Cloud TPUs whose workers inject a fault when they reach its position. A fault of a
  * link is injected by the Cloud TPU that sends over the link, a partition by the first Cloud TPU of
- * the second group.
+ * the second group, a fault of the master or of its disk by Cloud TPU 0.
  */
 function injectorsOf(fault: Fault, grid: Grid): readonly number[] {
+  if (isInMaster(fault)) return [];
+  if (isMasterFault(fault) || isDiskFault(fault)) return [0];
   if (isLinkFault(fault)) return [endsOf(fault, grid)[0]];
   if (fault.fault === 'partition') return targetsOf(fault, grid).slice(0, 1);
   return targetsOf(fault, grid);

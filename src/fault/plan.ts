@@ -87,7 +87,7 @@ export interface StepPosition {
   readonly hop?: number;
 }
 
-/** Position in a membership. */
+/** A moment in a membership: while the Cloud TPU joins, loads its programs or gets parameters. */
 export interface MembershipPosition {
   readonly during: MembershipPhase;
   /**
@@ -325,6 +325,33 @@ export function endsWorker(fault: Fault): fault is Fault & { readonly fault: End
 /** Returns true if the fault is one of a link. */
 export function isLinkFault(fault: Fault): fault is LinkFault {
   return (linkFaults as readonly string[]).includes(fault.fault);
+}
+
+/** A fault of a disk. */
+export type DiskFault = Fault & { readonly fault: (typeof diskFaults)[number] };
+/** A fault of the master. */
+export type MasterFault = Fault & { readonly fault: (typeof masterFaults)[number] };
+
+/** Returns true if the fault is one of a disk. */
+export function isDiskFault(fault: Fault): fault is DiskFault {
+  return (diskFaults as readonly string[]).includes(fault.fault);
+}
+
+/** Returns true if the fault is one of the master. */
+export function isMasterFault(fault: Fault): fault is MasterFault {
+  return (masterFaults as readonly string[]).includes(fault.fault);
+}
+
+/** True if a fault takes effect when the master commits a step or saves a checkpoint. */
+export function isInMaster({ at }: Fault): boolean {
+  return 'step' in at && (at.phase === 'commit' || at.phase === 'checkpoint');
+}
+
+/** True if a fault has an effect only in a run that saves checkpoints. */
+export function needsCheckpoints(fault: Fault): boolean {
+  const kinds: readonly FaultKind[] = ['slow-disk', 'lost-rename', 'unreadable-checkpoint'];
+  const { at } = fault;
+  return kinds.includes(fault.fault) || ('step' in at && at.phase === 'checkpoint');
 }
 
 /**

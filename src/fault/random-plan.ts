@@ -10,8 +10,11 @@ import {
   type Fault,
   type FaultPlan,
   type Ground,
+  isDiskFault,
+  isMasterFault,
   type MembershipPhase,
   membershipPhases,
+  needsCheckpoints,
   type Position,
   type StepPhase,
   stepPhases,
@@ -19,7 +22,7 @@ import {
 } from './plan.ts';
 import { supported } from './support.ts';
 
-/** What random plans look like. */
+/** Bounds within which random plans are drawn. */
 export interface Shape {
   /** Topologies of the slices. A topology that stands more often is drawn more often. */
   readonly topologies: readonly Topology[];
@@ -46,12 +49,12 @@ export type AnyPhase = StepPhase | MembershipPhase;
 /** All phases of steps and memberships. */
 export const allPhases: readonly AnyPhase[] = [...stepPhases, ...membershipPhases];
 
-/** Returns the first position in a phase of step `step`, or of any membership. */
+/** Returns a position in a phase: in step `step`, or in any membership if it is a phase of one. */
 export function positionIn(phase: AnyPhase, step: number): Position {
   return isMembershipPhase(phase) ? { during: phase } : { step, phase };
 }
 
-/** Returns the kinds that a ground can inject at some position. */
+/** Returns the kinds of faults that the given kind of pod can inject at some position. */
 function kindsOf(ground: Ground): readonly DrawableKind[] {
   const sample = new Draws(() => 0);
   const place = { grid: { columns: 2, rows: 2 }, tpu: 0 };
@@ -75,8 +78,9 @@ export const searchShape: Shape = {
 };
 
 /**
- * Returns what the plans of a search look like on a kind of pod. Pods of threads and processes are
- * small and have at most three faults, because each Cloud TPU takes a part of this machine.
+ * Returns the shape of the plans that a search tries on a kind of pod. In a pod of threads or
+ * processes each Cloud TPU takes a part of this machine, so the slices are small. The plans for
+ * these pods have at most three faults.
  */
 export function shapeOn(ground: Ground): Shape {
   if (ground === 'sim') return searchShape;
@@ -89,7 +93,10 @@ function topologyOf(text = ''): Topology {
   return { columns, rows };
 }
 
-/** Number of seeds of the weights. Few, so that undisturbed runs can be used again. */
+/**
+ * Number of different seeds of the weights. With few seeds, cases often have the same settings.
+ * Such cases are compared with the same run without faults, which is run only once.
+ */
 const runSeeds = 8;
 
 /** Returns the fault plan of {@link randomCase}. */
@@ -98,8 +105,9 @@ export function randomPlan(seed: number, shape: Shape = searchShape): FaultPlan 
 }
 
 /**
- * Draws a run and its faults from a seed. All faults are explicit, so the plan of the case keeps its
- * meaning if later versions of this function draw other cases from the same seed.
+ * Draws a run and its faults from a seed. The case contains the faults themselves, not the seed.
+ * Its plan therefore keeps its meaning if later versions of this function draw other cases from the
+ * same seed.
  */
 export function randomCase(seed: number, shape: Shape = searchShape): Case {
   const draws = new Draws(mulberry32(seed));
@@ -127,7 +135,10 @@ function drawRun(draws: Draws, { topologies, stepsMin, stepsMax }: Shape): CaseR
   };
 }
 
-/** A Cloud TPU is lost in one step once more than the run survives: the run must fail. */
+/**
+ * Returns a case whose run must fail: the same Cloud TPU is lost `lossesMax` + 1 times in one step,
+ * once more than a run survives.
+ */
 function lostTooOften(run: CaseRun, draws: Draws, { lossesMax }: Shape): Case {
   const tpu = draws.whole(0, tpusOf(run) - 1);
   const at = drawStepPosition(draws.pick(workerPhases), run, draws);
@@ -145,7 +156,10 @@ function withoutRecovery(run: CaseRun, draws: Draws): Case {
   return { run: { ...run, recovery: 'none' }, faults, outcome: 'failed' };
 }
 
-/** All Cloud TPUs are lost at once, row by row, so that only checkpoints have the weights. */
+/**
+ * Returns the loss of all Cloud TPUs at one position: of every row, or of every column if there are
+ * fewer columns. After it, weights are left only in checkpoints.
+ */
 function loseAll(run: CaseRun, draws: Draws): readonly Fault[] {
   const { rows, columns } = run.topology;
   const at = drawStepPosition(draws.pick(workerPhases), run, draws);
@@ -167,8 +181,9 @@ function wrongTwice(run: CaseRun, draws: Draws): readonly Fault[] {
 }
 
 /**
- * Returns the given faults and further ones that are drawn. Returns only the given faults if the run
- * could not recover from all, and other faults instead if the given ones are too many for a plan.
+ * Returns the given faults together with further faults that are drawn. If the given faults are too
+ * many for a plan, returns drawn faults instead. If the run may rightly fail with all of them
+ * together, returns only the given ones.
  */
 function withOthers(
   given: readonly Fault[],
@@ -186,7 +201,7 @@ function withOthers(
 /** Number of tries to draw a fault that the plan can take. */
 const triesMax = 50;
 
-/** What the faults of a plan have in common, so that they often meet. */
+/** A Cloud TPU and a step that many faults of one plan get, so that these faults often meet. */
 interface Focus {
   readonly tpu: number;
   readonly step: number;
@@ -201,7 +216,8 @@ function drawFaults(run: CaseRun, draws: Draws, shape: Shape): readonly Fault[] 
     const fault = again ? draws.pick(faults) : drawOne(shape.kinds, run, focus, draws);
     const isRight = supported(fault, shape.ground) === true && reasonNotDrawn(fault) === undefined;
     const isFair = mustRecover([...faults, fault], run.topology, shape.lossesMax);
-    if (isRight && isFair) faults.push(fault);
+    const hasEffect = run.checkpointEvery !== undefined || !needsCheckpoints(fault);
+    if (isRight && isFair && hasEffect) faults.push(fault);
   }
   return withLoss(faults, run, draws, shape);
 }
@@ -234,9 +250,10 @@ function drawStepPosition(
 }
 
 /**
- * Number of hops of a bucket in a phase of a collective. A slice has twice as many chips as Cloud
- * TPUs in each direction, and a round in a ring of n chips has n hops. The phase `all-reduce` has two
- * rounds.
+ * Number of hops of a bucket in a phase of a collective, if the bucket is summed first along X,
+ * then along Y. A ring along X has two chips for each column, a ring along Y two for each row. A
+ * round in a ring of n chips is n hops. `reduce-scatter` and `all-gather` are one round along X
+ * each, `all-reduce` is two rounds along Y.
  */
 export function hopsOf(phase: StepPhase, { columns, rows }: Topology): number {
   return phase === 'all-reduce' ? 4 * rows : 2 * columns;
@@ -248,8 +265,9 @@ export function isCollective(phase: StepPhase): boolean {
 }
 
 /**
- * Adds the loss of a Cloud TPU if a fault waits for a membership that begins only after this loss,
- * and no other fault causes it.
+ * Adds the loss of a Cloud TPU if the plan needs one. Some faults occur only in a membership that
+ * begins after a loss. The plan needs a loss if it has such a fault and no other fault causes the
+ * loss.
  */
 function withLoss(
   faults: readonly Fault[],
@@ -259,12 +277,18 @@ function withLoss(
 ): readonly Fault[] {
   const waiting = faults.find((it) => needsLoss(it) && !faults.some((other) => frees(other, it)));
   if (waiting === undefined) return faults;
-  const tpu = 'tpu' in waiting ? waiting.tpu : draws.whole(0, tpusOf(run) - 1);
+  const tpu = injectorOf(waiting) ?? draws.whole(0, tpusOf(run) - 1);
   const at = drawStepPosition(draws.pick(workerPhases), run, draws);
   const loss: Fault = { fault: draws.pick(endingFaults), tpu, at };
   const others = faults.filter((it) => it !== waiting).slice(0, faultsMax - 2);
   const more = faultsMax < 2 ? [loss] : [loss, waiting, ...others];
   return mustRecover(more, run.topology, lossesMax) ? more : faults;
+}
+
+/** Returns the Cloud TPU that injects a fault in a membership; undefined if several may. */
+function injectorOf(fault: Fault): number | undefined {
+  if (isMasterFault(fault) || isDiskFault(fault)) return 0;
+  return 'tpu' in fault ? fault.tpu : undefined;
 }
 
 function needsLoss(fault: Fault): boolean {

@@ -1,6 +1,13 @@
 import type { Grid } from '../fabric/torus.ts';
 import type { Case, CaseRun } from './case.ts';
-import { type Fault, faultKinds, isLinkFault, type Position, type StepPosition } from './plan.ts';
+import {
+  type Fault,
+  faultKinds,
+  isLinkFault,
+  needsCheckpoints,
+  type Position,
+  type StepPosition,
+} from './plan.ts';
 import { hopsOf, isCollective } from './random-plan.ts';
 
 /** Result of {@link shrink}. */
@@ -47,22 +54,26 @@ async function firstOf(
 }
 
 /**
- * Returns cases that are simpler than the given one, the simplest first. The faults of a case that
- * must fail stay as they are, because with fewer or other faults the run would rightly be done.
+ * Returns cases that are simpler than the given one, the simplest first. If the run of the case
+ * must fail, its faults keep their number and their kinds: with fewer or other faults the run may
+ * rightly be done.
  */
 export function* simplerCases(it: Case): Generator<Case> {
   const isFixed = it.outcome === 'failed';
   if (!isFixed) yield* fewerFaults(it);
   yield* smallerSlices(it);
   yield* fewerSteps(it);
-  for (const run of simplerRuns(it.run, isFixed))
+  for (const run of simplerRuns(it.run, isFixed)) {
+    if (run.checkpointEvery === undefined && it.faults.some(needsCheckpoints)) continue;
     yield { ...it, run, faults: within(it.faults, run) };
+  }
   if (!isFixed) yield* simplerFaults(it);
 }
 
 /**
- * Size of a case, as a list of numbers. A case is simpler than another if its first number that
- * differs is smaller. Each case of {@link simplerCases} is simpler, so shrinking comes to an end.
+ * Size of a case, as a list of numbers. The first number in which two cases differ decides: the
+ * case with the smaller number is simpler. {@link simplerCases} returns only cases simpler than the
+ * one it is given, so shrinking comes to an end.
  */
 export function sizeOf({ run, faults }: Case): readonly number[] {
   const { topology, steps } = run;
@@ -109,7 +120,10 @@ function* simplerFault(fault: Fault, grid: Grid): Generator<Fault> {
   }
 }
 
-/** A fault that ends a worker becomes `kill`, and the loss of a row or column that of one worker. */
+/**
+ * Returns a `kill` in place of a fault that ends, pauses or slows one worker. In place of the loss
+ * of a row or column, returns a `kill` of the first Cloud TPU in the row or column.
+ */
 function* simplerKinds(fault: Fault, { columns }: Grid): Generator<Fault> {
   switch (fault.fault) {
     case 'exit':
@@ -172,7 +186,10 @@ function* smallerSlices(it: Case): Generator<Case> {
   }
 }
 
-/** Smallest number of rows and columns. With 2×2 Cloud TPUs, three right ones are a majority. */
+/**
+ * Smallest number of rows and of columns. If one of 2×2 Cloud TPUs has wrong weights, the other
+ * three are still a majority.
+ */
 const leastLength = 2;
 
 /** Moves a fault from one grid to a smaller one: to the same row and column, modulo the new size. */
@@ -195,7 +212,10 @@ function moved(fault: Fault, from: Grid, to: Grid): Fault {
   }
 }
 
-/** Moves a link between two neighbours. A link in the same row stays one, and so in a column. */
+/**
+ * Moves a link between two neighbours to a smaller grid. A link along a row stays along a row, and
+ * a link along a column stays along a column.
+ */
 function movedLink(
   link: string | readonly [number, number],
   { columns }: Grid,
@@ -217,7 +237,10 @@ function* fewerSteps(it: Case): Generator<Case> {
   }
 }
 
-/** Puts faults whose step, batch or hop the run does not reach at the last one that it reaches. */
+/**
+ * Moves faults to positions that the run has. If the run does not have the step, batch, bucket or
+ * hop of a fault, the last one that the run has takes its place.
+ */
 function within(faults: readonly Fault[], run: CaseRun): readonly Fault[] {
   return faults.map((fault) =>
     'step' in fault.at ? { ...fault, at: positionWithin(fault.at, run) } : fault,
@@ -250,7 +273,7 @@ function detailsOfRun(run: CaseRun): number {
   return (
     (checkpointEvery === undefined ? 0 : 1 + checkpointEvery) +
     (recovery === 'replace' ? 0 : 1) +
-    // A smaller model moves faults to its first bucket, which makes their positions simpler too.
+    // `mlp` has only bucket 0, so a change to `mlp` also makes the positions of faults simpler.
     (model === 'mlp' ? 0 : 1) +
     batches +
     seed

@@ -1,13 +1,18 @@
 import {
   collectivePhases,
+  type DiskFault,
   diskFaults,
   type EndingFault,
   type Fault,
   type FaultKind,
   type Ground,
+  isDiskFault,
+  isInMaster,
   isLinkFault,
+  isMasterFault,
   type LinkFault,
   linkFaults,
+  type MasterFault,
   masterFaults,
 } from './plan.ts';
 
@@ -100,8 +105,9 @@ function onLinkOfProcess({ at, both = false }: LinkFault): Support {
 
 function inSimulation(fault: Fault): Support {
   if ('afterMs' in fault.at) return 'the simulation takes faults at logical positions only';
+  if (isMasterFault(fault) || isDiskFault(fault)) return ofSimulatedMaster(fault);
   if (isInMaster(fault)) {
-    return `the phase ${phaseOf(fault)} is one of the master, in which the simulation has no point`;
+    return `no worker takes part in the phase ${phaseOf(fault)}; it has faults of masters and disks only`;
   }
   if (fault.fault === 'pause' && fault.for.ms === undefined) {
     return 'a worker that stands still counts no steps of the others; give the pause in ms';
@@ -111,15 +117,18 @@ function inSimulation(fault: Fault): Support {
   }
   if (isLinkFault(fault) || fault.fault === 'partition') return true;
   const isOfWorker = fault.fault !== 'clock-jump' && kindsInThreads[fault.fault] === true;
-  return isOfWorker || 'the simulation has faults of workers, links and partitions only';
+  return isOfWorker || 'the simulation has no joins by handshake, no clocks of workers and no MXU';
+}
+
+/** Says whether the simulation can inject a fault of the master or of its disk. */
+function ofSimulatedMaster(fault: MasterFault | DiskFault): Support {
+  const stopsSteps = ['master-pause', 'master-cut-off', 'disk-full'].includes(fault.fault);
+  const isInSteps = 'for' in fault && fault.for?.steps !== undefined;
+  return stopsSteps && isInSteps ? 'no step is committed meanwhile; give the time in ms' : true;
 }
 
 function phaseOf({ at }: Fault): string | undefined {
   return 'step' in at ? at.phase : undefined;
-}
-
-function isInMaster(fault: Fault): boolean {
-  return ['commit', 'checkpoint'].includes(phaseOf(fault) ?? '');
 }
 
 /** Returns a table that gives the same reason for each of the kinds. */

@@ -6,6 +6,8 @@ import {
   type Expectations,
   type Fault,
   type FaultPlan,
+  isDiskFault,
+  isMasterFault,
   type RecoveryPath,
   targetsOf,
 } from './plan.ts';
@@ -22,6 +24,8 @@ export interface Observation {
   readonly notes: readonly { readonly ms: number; readonly note: Note }[];
   /** Stragglers that the run named. */
   readonly stragglers: readonly { readonly ms: number; readonly tpu: number }[];
+  /** Times at which a further master took over the run. Only simulated runs have them. */
+  readonly takeovers?: readonly { readonly ms: number }[];
   /** Time when the pod was ready for the first step, and time when the last step had ended. */
   readonly beginMs: number;
   readonly endMs: number;
@@ -122,24 +126,37 @@ export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly F
 
 /**
  * Returns the first report of a fault after its injection. The fault `slow` is reported as a
- * straggler, every other fault as a loss, a suspicion or a quarantine. A report may name a Cloud
- * TPU that this fault does not hit. If another fault was injected into that Cloud TPU before the
- * report, the report is about the other fault and does not count.
+ * straggler. A fault of the master or of its disk is reported by the next master that takes over.
+ * Every other fault is reported as a loss, a suspicion or a quarantine. A report may name a Cloud
+ * TPU that this fault does not hit. If another fault that explains the report was injected before
+ * it, the report is about the other fault and does not count.
  */
 function reportOf(
   { index, fault, ms: injectedMs }: Injected,
   all: readonly Injected[],
-  { notes, stragglers }: Observation,
+  seen: Observation,
 ): Report | undefined {
-  const reports: readonly Report[] =
-    fault.fault === 'slow'
-      ? stragglers
-      : notes.filter(({ note }) => isReport(note)).map(({ ms, note }) => ({ ms, tpu: note.tpu }));
-  return reports.find(({ ms, tpu }) => {
+  return reportsFor(fault, seen).find(({ ms, tpu }) => {
     if (ms < injectedMs) return false;
     if (tpu === null || tpu === tpuOf(fault)) return true;
-    return !all.some((it) => it.index !== index && it.ms <= ms && tpuOf(it.fault) === tpu);
+    return !all.some((it) => it.index !== index && it.ms <= ms && explains(it.fault, tpu));
   });
+}
+
+/** Returns the reports of the kind by which a fault is noticed. */
+function reportsFor(fault: Fault, seen: Observation): readonly Report[] {
+  const { notes, stragglers, takeovers = [] } = seen;
+  if (fault.fault === 'slow') return stragglers;
+  const endsMaster = isDiskFault(fault) || isMasterFault(fault);
+  if (endsMaster && fault.fault !== 'master-cut-off') {
+    return takeovers.map(({ ms }) => ({ ms, tpu: null }));
+  }
+  return notes.filter(({ note }) => isReport(note)).map(({ ms, note }) => ({ ms, tpu: note.tpu }));
+}
+
+/** True if a fault is a reason to report Cloud TPU `tpu`: a master that is cut off loses all. */
+function explains(fault: Fault, tpu: number): boolean {
+  return fault.fault === 'master-cut-off' || tpuOf(fault) === tpu;
 }
 
 /** A fault that was injected, and when. */

@@ -97,6 +97,12 @@ export interface StepReport {
   readonly outfeed: readonly Uint8Array[];
   /** Wall time, in ms, of each phase of the step, in the order of `phases` (src/isa). */
   readonly phaseMs: readonly number[];
+  /**
+   * Time, in ms, for which the step's all-reduces waited for frames of other Cloud TPUs: one entry
+   * for each link that enters the Cloud TPU from another one, in the order of `enteringLinks`
+   * (src/fabric). Empty if the worker does not measure waits.
+   */
+  readonly linkWaitMs: readonly number[];
 }
 
 /** Reason of a failure. `code` is the code of a PodError, or null for any other error. */
@@ -133,6 +139,7 @@ const fromWorker: Shapes<FromWorker> = {
     digest: isDigest,
     outfeed: isListOf(isBytes),
     phaseMs: isListOf(isNumber),
+    linkWaitMs: isListOf(isNumber),
   },
   accused: { tpu: isCount, generation: isCount, suspect: isCount, code: isCode, message: isText },
   failed: { tpu: isCount, generation: isCount, code: isCode, message: isText },

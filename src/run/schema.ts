@@ -15,6 +15,7 @@ export const real: z.ZodType<number> = number()
   .nullable()
   .transform((value) => value ?? Number.NaN);
 const quantiles = z.looseObject({ p50: real, p90: real, max: real });
+const linkWait = z.looseObject({ link: text(), waitMs: real });
 const refusal = z.looseObject({ name: text(), reason: text() });
 
 /** Returns the field schemas of an object with one field for each phase of a step. */
@@ -58,6 +59,7 @@ export const reportSchema: z.ZodType<Report> = z.looseObject({
     .looseObject({
       ...{ tpu: count, steps: count, ofSteps: count },
       ...{ ownMs: real, othersMs: real, causedMs: real },
+      slowestLink: linkWait.exactOptional(),
     })
     .exactOptional(),
   ...{ hbmBytesPerCore: count, recoveries: count },
@@ -78,6 +80,7 @@ const phase = z.enum(
 /** Schema of the effect of the slowest Cloud TPU of a step. */
 export const timing: z.ZodType<StepTiming> = z.looseObject({
   ...{ slowestPhase: phase, slowestSince: count, waitMs: real, causedMs: real },
+  slowestLink: linkWait.exactOptional(),
 });
 
 const longest = z.looseObject({ tpu: count, ms: real });
@@ -128,6 +131,7 @@ export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind'
       })
       .exactOptional(),
     tpuPhaseMs: z.array(z.array(real)).exactOptional(),
+    tpuLinkWaitMs: z.array(z.array(real)).exactOptional(),
   }),
   eventOf('straggler', {
     ...{ step: count, inARow: count, tpu: count, ownMs: real, othersMs: real },

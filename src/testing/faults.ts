@@ -89,6 +89,51 @@ export function loseColumn(column: number): Unplaced<PlacedFault> {
   return placing((at) => ({ fault: 'lose-column', column, at }));
 }
 
+/** Returns a fault: the master is killed. Another master follows it. */
+export function killMaster(): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'master-kill', at }));
+}
+
+/** Returns a fault: the master stands still for `ms` milliseconds and then goes on. */
+export function pauseMaster({ ms }: { readonly ms: number }): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'master-pause', at, for: { ms } }));
+}
+
+/** Returns a fault: for `ms` milliseconds nothing passes between the master and the workers. */
+export function cutOffMaster({ ms }: { readonly ms: number }): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'master-cut-off', at, for: { ms } }));
+}
+
+/** Returns a fault: a second master begins while the first lives. The workers go over to it. */
+export function secondMaster(): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'second-master', at }));
+}
+
+/** Returns a fault: the disk of the master is full. */
+export function fillDisk(): Unplaced<LastingFault> {
+  return lasting((at) => ({ fault: 'disk-full', at }));
+}
+
+/** Returns a fault: each operation of a checkpoint on the disk takes `ms` milliseconds longer. */
+export function slowDisk({ ms }: { readonly ms: number }): Unplaced<LastingFault> {
+  return lasting((at) => ({ fault: 'slow-disk', at, ms }));
+}
+
+/** Returns a fault: the master loses power in the middle of its next write. */
+export function tearWrite(): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'torn-write', at }));
+}
+
+/** Returns a fault: the master loses power right after its next rename, which is lost. */
+export function loseRename(): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'lost-rename', at }));
+}
+
+/** Returns a fault: a byte of the newest checkpoint changes. */
+export function damageCheckpoint(): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'unreadable-checkpoint', at }));
+}
+
 /**
  * Returns a fault: messages between different groups of Cloud TPUs are lost. The master counts as a
  * member of the first group.

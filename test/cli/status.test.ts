@@ -121,19 +121,23 @@ describe('a master in a container', () => {
 
   test('pod status names the slowest Cloud TPU, since when, and the longest of each phase', async () => {
     const timing = { slowestPhase: 'compute', slowestSince: 1, waitMs: 70, causedMs: 60.5 };
+    const slowestLink = { link: 'chip(2,1)+x', waitMs: 71 };
     const slowest = { tpu: 1, ownMs: 90, othersMs: 20 };
     const longest = { compute: { tpu: 1, ms: 88 }, 'all-reduce': { tpu: 0, ms: 75 } };
     const tpuPhaseMs = [[1, 20, 75, 1, 1]];
-    answer = { ...full, last: { ...last, timing, slowest, longest, tpuPhaseMs } };
+    const tpuLinkWaitMs = [[71, 2]];
+    const times = { timing: { ...timing, slowestLink }, slowest, longest };
+    answer = { ...full, last: { ...last, ...times, tpuPhaseMs, tpuLinkWaitMs } };
     const { stdout } = await pod(`status --api ${origin}`);
-    expect(stdout.split('\n').slice(3, 7)).toEqual([
+    expect(stdout.split('\n').slice(3, 8)).toEqual([
       'slowest Cloud TPU 1, since step 1: 90.0 ms of its own work, the others 20.0 ms',
       'its longest phase compute; each of the others waited 60.5 ms for it',
+      'longest wait for its frames 71.0 ms, link chip(2,1)+x',
       'longest compute      88.0 ms   Cloud TPU 1',
       'longest all-reduce   75.0 ms   Cloud TPU 0',
     ]);
     const json = await pod(`status --json --api ${origin}`);
-    expect(JSON.parse(json.stdout).last).toMatchObject({ timing, longest, tpuPhaseMs });
+    expect(JSON.parse(json.stdout).last).toMatchObject({ ...times, tpuPhaseMs, tpuLinkWaitMs });
   });
 
   test('is found by POD_API, whatever proxies the environment names', async () => {

@@ -242,7 +242,9 @@ class StandingPod {
         const digest = '0'.repeat(16);
         const phaseMs = phases.map(() => 1);
         const outfeed = [scalar, scalar, scalar];
-        const reports = [{ ...{ tpu: 0, program, step, digest }, outfeed, phaseMs }];
+        const reports = [
+          { ...{ tpu: 0, program, step, digest }, outfeed, phaseMs, linkWaitMs: [] },
+        ];
         return { program, step, digest, reports, wallMs: 7 };
       },
       readParameters: async (program) => {

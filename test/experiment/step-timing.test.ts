@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { StepCommitted } from '../../src/experiment/event.ts';
+import { unknownCauses } from '../../src/experiment/link-causes.ts';
 import type { Run } from '../../src/experiment/prepared.ts';
 import { slowestOfRun } from '../../src/experiment/slowest-of-run.ts';
 import { stepCommitted } from '../../src/experiment/step-event.ts';
@@ -12,16 +13,28 @@ import type { StepReport } from '../../src/pod/messages.ts';
 /** Returns the report of a Cloud TPU with the given times, in ms, in the order of `phases`. */
 function report(tpu: number, phaseMs: readonly number[]): StepReport {
   const scalar = new Uint8Array(Float32Array.of(1).buffer);
-  return { tpu, program: 0, step: 0, digest: '', outfeed: [scalar, scalar, scalar], phaseMs };
+  return {
+    tpu,
+    program: 0,
+    step: 0,
+    digest: '',
+    outfeed: [scalar, scalar, scalar],
+    phaseMs,
+    linkWaitMs: [],
+  };
 }
 
-/** Returns the timing of step `step` after `before`. */
+/** Returns the timing of step `step`. `before` is the step committed before it, if there is one. */
 function timing(reports: readonly StepReport[], step = 1, before?: StepCommitted) {
-  return timingOf(reports, slowestOf(reports), step, before);
+  return timingOf(reports, slowestOf(reports), unknownCauses, step, before);
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, it) => total + it, 0);
-const run = { config: { globalBatch: 8 }, steps: 9, trainSamples: 80 } as unknown as Run;
+/** Returns a run on a ring of the given number of Cloud TPUs. */
+function runOn(columns: number): Run {
+  const config = { globalBatch: 8, topology: { columns, rows: 1 } };
+  return { config, steps: 9, trainSamples: 80 } as unknown as Run;
+}
 
 /** Returns the committed step `step` with the given reports. */
 function committed(
@@ -31,7 +44,7 @@ function committed(
 ): StepCommitted {
   const step = history.length + 1;
   const commit = { program: 0, step: step - 1, digest: '', reports, wallMs };
-  return stepCommitted(run, commit, step, history);
+  return stepCommitted(runOn(reports.length), commit, step, history);
 }
 
 /** Arbitrary reports of 1 to 8 Cloud TPUs, whose phases take up to 100 ms each. */
@@ -68,8 +81,9 @@ describe('the wait of the others', () => {
       ...[report(0, [1, 20, 85, 0, 0]), report(1, [1, 90, 15, 0, 0])],
       ...[report(2, [1, 20, 85, 0, 0]), report(3, [1, 40, 80, 0, 0])],
     ];
-    // The waits are 70, 70 and 65 ms. Cloud TPU 1 caused all of the first two, and 50 ms of the
-    // third: Cloud TPU 3 took only 50 ms less for its own work.
+    // Cloud TPU 1 is the slowest: its own work takes 91 ms. Cloud TPUs 0 and 2 work for 21 ms and
+    // wait for 70 ms, which is all caused by Cloud TPU 1. Cloud TPU 3 works for 41 ms and waits for
+    // 65 ms. Of these, Cloud TPU 1 caused only 91 - 41 = 50 ms.
     expect(timing(reports)).toEqual({
       ...{ slowestPhase: 'compute', slowestSince: 1 },
       ...{ waitMs: (70 + 70 + 65) / 3, causedMs: (70 + 70 + 50) / 3 },
@@ -121,6 +135,15 @@ test('a step says since when the same Cloud TPU has been the slowest', () => {
   });
 });
 
+test('a run names the link that was the slowest in most steps, with its mean wait there', () => {
+  const slow = (link: string, waitMs: number): StepCommitted => {
+    const step = committed([report(0, [0, 9, 0, 0, 0]), report(1, [0, 1, 0, 0, 0])], 10);
+    return { ...step, timing: { ...step.timing!, slowestLink: { link, waitMs } } };
+  };
+  const history = [slow('a', 100), slow('b', 3), slow('b', 5)];
+  expect(slowestOfRun(history)?.slowestLink).toEqual({ link: 'b', waitMs: 4 });
+});
+
 test('a run of one Cloud TPU, and a run without times, has no slowest Cloud TPU', () => {
   expect(slowestOfRun([committed([report(0, [1, 2, 3, 4, 5])], 20)])).toBeUndefined();
   const { timing: _, ...old } = committed(
@@ -131,7 +154,10 @@ test('a run of one Cloud TPU, and a run without times, has no slowest Cloud TPU'
 });
 
 test('the event of a step has all times in µs, and the longest of each phase with its Cloud TPU', () => {
-  const reports = [report(0, [1.00049, 5, 3, 4, 5]), report(1, [1, 2, 30, 4.00051, 1])];
+  const reports = [
+    { ...report(0, [1.00049, 5, 3, 4, 5]), linkWaitMs: [0.00051, 2] },
+    report(1, [1, 2, 30, 4.00051, 1]),
+  ];
   const step = committed(reports, 50);
   const told = stepTold(step, reports);
   expect(told).toMatchObject(step);
@@ -146,6 +172,8 @@ test('the event of a step has all times in µs, and the longest of each phase wi
     update: { tpu: 1, ms: 4.001 },
     outfeed: { tpu: 0, ms: 5 },
   });
+  expect(told.tpuLinkWaitMs).toEqual([[0.001, 2], []]);
   expect(step).not.toHaveProperty('tpuPhaseMs');
+  expect(step).not.toHaveProperty('tpuLinkWaitMs');
   expect(step).not.toHaveProperty('longest');
 });

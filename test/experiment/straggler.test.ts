@@ -8,7 +8,7 @@ import type { StepReport } from '../../src/pod/messages.ts';
 /** Returns a Cloud TPU's report of a step: `ownMs` of computation, `waitMs` in the all-reduce. */
 function report(tpu: number, ownMs: number, waitMs: number): StepReport {
   const phaseMs = phases.map((it) => (it === 'all-reduce' ? waitMs : it === 'compute' ? ownMs : 0));
-  return { tpu, program: 0, step: 0, digest: '', outfeed: [], phaseMs };
+  return { tpu, program: 0, step: 0, digest: '', outfeed: [], phaseMs, linkWaitMs: [] };
 }
 
 function step(number: number, slowest: Slowest): StepCommitted {

@@ -33,7 +33,14 @@ class FakePod {
         steps[program] = step + 1;
         if (program === 0) this.#during(options, step + 1);
         await new Promise((resolve) => setTimeout(resolve, 1));
-        const report = { tpu: 0, program, step, digest, phaseMs: phases.map(() => 1) };
+        const report = {
+          tpu: 0,
+          program,
+          step,
+          digest,
+          phaseMs: phases.map(() => 1),
+          linkWaitMs: [],
+        };
         const reports = [{ ...report, outfeed: [scalar, scalar, scalar] }];
         return { program, step, digest, reports, wallMs: 7 };
       },

@@ -25,13 +25,18 @@ export interface SliceOptions {
   readonly frameElements?: number;
   readonly wrap?: (links: Links, worker: number) => Links;
   readonly now?: () => number;
+  readonly idleMsMax?: number;
+  /** Returns the doorbell of a worker; the default is one on which the thread sleeps. */
+  readonly doorbell?: (...place: ConstructorParameters<typeof Doorbell>) => Doorbell;
 }
 
 export function makeSlice(
   torus: Torus,
   elements: readonly number[],
-  { frameElements, wrap = (links) => links, now = () => 0 }: SliceOptions = {},
+  options: SliceOptions = {},
 ): Slice {
+  const { frameElements, wrap = (links) => links, now = () => 0, idleMsMax } = options;
+  const { doorbell: makeDoorbell = (...place) => new Doorbell(...place) } = options;
   const layout = layOutFabric(torus, 1024);
   const starts: number[] = [];
   let end = layout.base + layout.bytes;
@@ -50,7 +55,7 @@ export function makeSlice(
   const address = (bucket: number, worker: number, index: number): number =>
     (starts[bucket] ?? 0) + (worker * chipsPerWorker + index) * (elements[bucket] ?? 0) * 4;
   const workers = Array.from({ length: torus.workers }, (_, worker) => {
-    const doorbell = new Doorbell(memory, layout, worker);
+    const doorbell = makeDoorbell(memory, layout, worker);
     const buckets = elements.map((count, bucket) => ({
       address: address(bucket, worker, 0),
       stride: count * 4,
@@ -60,6 +65,7 @@ export function makeSlice(
     return new AllReduce({
       ...{ torus, worker, generation: 1, kernels, links, doorbell, buckets, now },
       ...(frameElements === undefined ? {} : { frameElements }),
+      ...(idleMsMax === undefined ? {} : { idleMsMax }),
     });
   });
   const view = (bucket: number, worker: number, index: number): Float32Array =>

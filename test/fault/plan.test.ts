@@ -109,6 +109,7 @@ describe('a plan file', () => {
       'torn-write, at: { step: 3, phase: checkpoint }',
       /at\.phase: expected a run with checkpoints/,
     ],
+    ['lost-rename, at: { step: 3 }', /faults\.0\.fault: expected a run with checkpoints/],
     ['lose-row, row: 2, at: { step: 3 }', /row: expected a row from 0 to 1, found 2/],
     ['lose-column, column: 4, at: { step: 3 }', /column: expected a column from 0 to 3, found 4/],
     [

@@ -168,6 +168,37 @@ describe('the verdict', () => {
     expect(broken(told(4, 3, 5), two)).toEqual(['culprit: named']);
   });
 
+  test('takes the next master for the report of a fault of the master or of its disk', () => {
+    for (const fault of ['master-kill', 'torn-write'] as const) {
+      const lost: FaultPlan = {
+        ...plan,
+        faults: [{ fault, at: { step: 2 } }],
+        expect: { recovery: { detection: '<500ms' }, culprit: 'named' },
+      };
+      const seen = { notes: [], takeovers: [{ ms: 900 }, { ms: 1500 }] };
+      expect(broken(seen, lost)).toEqual([]);
+      expect(broken({ ...seen, takeovers: [{ ms: 900 }, { ms: 1700 }] }, lost)).toEqual([
+        'recovery.detection: <500ms',
+      ]);
+      expect(broken({ ...seen, takeovers: [] }, lost)).toEqual(['recovery.detection: <500ms']);
+    }
+  });
+
+  test('does not take losses of a master that is cut off for the report of another fault', () => {
+    const cutOff: FaultPlan['faults'][number] = {
+      ...{ fault: 'master-cut-off', at: { step: 2 }, for: { ms: 5000 } },
+    };
+    const two: FaultPlan = {
+      ...plan,
+      faults: [...plan.faults, cutOff],
+      expect: { culprit: 'named' },
+    };
+    const notes = [0, 3].map((tpu, i) => ({ ms: 1200 + i, note: note('lost', tpu) }));
+    const injections = [...right.injections, { index: 1, ms: 1150 }];
+    expect(broken({ notes, injections }, two)).toEqual([]);
+    expect(broken({ notes, injections: [injections[0]!] }, two)).toContain('culprit: named');
+  });
+
   test('finds a straggler that is not the slow Cloud TPU', () => {
     const slow: FaultPlan = {
       ...plan,

@@ -580,7 +580,7 @@ class Simulation {
       life.sets[(step + 1) % 2] = { steps: step + 1, value: digest };
     }
     life.running = undefined;
-    this.#tell(life, { kind: 'ran', report: { digest, outfeed: [], phaseMs: [] } });
+    this.#tell(life, { kind: 'ran', report: { digest, outfeed: [], phaseMs: [], linkWaitMs: [] } });
     this.#readInbox(life);
   }
 

@@ -37,7 +37,7 @@ const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
     weight: 2,
     arbitrary: fc.constant<WorkerEvent>({
       kind: 'ran',
-      report: { digest: '0'.repeat(16), outfeed: [], phaseMs: [] },
+      report: { digest: '0'.repeat(16), outfeed: [], phaseMs: [], linkWaitMs: [] },
     }),
   },
 );
@@ -92,7 +92,7 @@ test('a step order that arrives again, during the step or after it, runs the ste
     step: 0,
     takeParameters: false,
   };
-  const report = { digest: '0'.repeat(16), outfeed: [], phaseMs: [] };
+  const report = { digest: '0'.repeat(16), outfeed: [], phaseMs: [], linkWaitMs: [] };
   const events: WorkerEvent[] = [
     { kind: 'message', message: { kind: 'load', generation: 1, steps: [0] } },
     { kind: 'loaded', digests: [] },
@@ -148,6 +148,7 @@ test('a master with its workers commits every step once for any delivery order o
               digest: '0123456789abcdef',
               outfeed: [new Uint8Array(4)],
               phaseMs: [1],
+              linkWaitMs: [1],
             };
             deliver(tpu, { kind: 'ran', report });
           }
@@ -233,6 +234,7 @@ test('a malformed message is refused with the name of its wrong field', () => {
   const report: FromWorker = {
     ...{ kind: 'step-done', generation: 1, tpu: 0, program: 0, step: 0 },
     ...{ digest: '0123456789abcdef', outfeed: [new Uint8Array(4)], phaseMs: [1, 2] },
+    linkWaitMs: [0.5],
   };
   expect(checkToWorker(order)).toEqual(order);
   expect(checkFromWorker(report)).toEqual(report);
@@ -246,7 +248,9 @@ test('a malformed message is refused with the name of its wrong field', () => {
   refuses({ kind: 'toString' }, 'unknown kind');
   refuses('nonsense', 'expected fields, found string');
   refuses(null, 'expected fields, found object');
-  for (const wrong of [{ digest: 'xyz' }, { outfeed: ['a'] }, { phaseMs: 3 }]) {
+  for (const wrong of [
+    ...[{ digest: 'xyz' }, { outfeed: ['a'] }, { phaseMs: 3 }, { linkWaitMs: [null] }],
+  ]) {
     const message = `a message to the master is malformed: ${Object.keys(wrong)[0]} of step-done`;
     expect(() => checkFromWorker({ ...report, ...wrong })).toThrow(message);
   }

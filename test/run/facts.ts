@@ -20,10 +20,11 @@ function byPhase<T>(it: fc.Arbitrary<T>): fc.Arbitrary<Record<keyof PhaseMs, T>>
   });
 }
 
+const side = fc.integer({ min: 1, max: 8 });
 /** Arbitrary settings of a run. */
 export const config: fc.Arbitrary<TrainConfig> = fc
   .record({
-    topology: fc.record({ columns: fc.nat(8), rows: fc.nat(8) }),
+    topology: fc.record({ columns: side, rows: side }),
     ...{ model: fc.constantFrom(...networkNames), data: text, globalBatch: count },
     length: fc.oneof(
       fc.record({ unit: fc.constant('steps' as const), steps: count }),
@@ -41,6 +42,7 @@ export const config: fc.Arbitrary<TrainConfig> = fc
 const checkpoints = fc.record({
   ...{ resumedFrom: orNull(text), refused, saved: count, failed: count },
 });
+const linkWait = fc.record({ link: text, waitMs: real });
 const report: fc.Arbitrary<Report> = fc
   .record({
     ...{ tpus: count, topology: text, model: text, data: text, globalBatch: count, steps: count },
@@ -54,7 +56,7 @@ const report: fc.Arbitrary<Report> = fc
     ),
     slowest: fc.record({
       ...{ tpu: count, steps: count, ofSteps: count },
-      ...{ ownMs: real, othersMs: real, causedMs: real },
+      ...{ ownMs: real, othersMs: real, causedMs: real, slowestLink: linkWait },
     }),
     checkpoints: fc.option(checkpoints, { nil: undefined }),
   })
@@ -95,12 +97,13 @@ export const facts: {
     slowest: fc.record({ tpu: count, ownMs: real, othersMs: real }),
     timing: fc.record({
       ...{ slowestPhase: fc.constantFrom(...phases), slowestSince: count },
-      ...{ waitMs: real, causedMs: real },
+      ...{ waitMs: real, causedMs: real, slowestLink: linkWait },
     }),
     longest: fc.record({
       ...{ infeed: longest, compute: longest, 'all-reduce': longest },
       ...{ update: longest, outfeed: longest },
     }),
+    tpuLinkWaitMs: fc.array(fc.array(real, { maxLength: 8 }), { maxLength: 3 }),
     tpuPhaseMs: fc.array(fc.array(real, { maxLength: 5 }), { maxLength: 3 }),
   }),
   straggler: fc.record({

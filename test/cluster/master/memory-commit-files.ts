@@ -1,11 +1,11 @@
 import type { CommitFile, CommitFiles } from '../../../cluster/master/commit-files.ts';
-import { at } from '../../../src/numerics/assert.ts';
 import {
-  emptyDirectory,
+  append,
+  DiskTree,
   type MemoryDirectory,
   type MemoryFile,
-  Stopped,
-} from '../../experiment/checkpoint/memory-files.ts';
+} from '../../../cluster/simulated/disk-tree.ts';
+import { Stopped } from '../../experiment/checkpoint/memory-files.ts';
 
 /**
  * Commit logs in memory, in place of files. They record what would survive a loss of power. They
@@ -15,6 +15,7 @@ export class MemoryCommitFiles implements CommitFiles {
   readonly root: MemoryDirectory;
   /** Number of operations so far that change a file or folder. */
   count = 0;
+  readonly #tree: DiskTree;
   readonly #stopAt: number;
 
   /**
@@ -23,40 +24,31 @@ export class MemoryCommitFiles implements CommitFiles {
    */
   constructor(root: MemoryDirectory, stopAt: number = Number.POSITIVE_INFINITY) {
     this.root = root;
+    this.#tree = new DiskTree(root);
     this.#stopAt = stopAt;
   }
 
   hasDirectory(path: string): boolean {
     this.#alive();
-    return this.#directory(namesOf(path)) !== undefined;
+    return this.#tree.kindOf(path) === 'directory';
   }
 
   makeDirectory(path: string): void {
     this.#operate();
-    const { parent, name } = this.#place(path);
-    if (!parent.entries.has(name)) parent.entries.set(name, emptyDirectory());
+    if (this.#tree.kindOf(path) === undefined) this.#tree.makeDirectory(path);
   }
 
   open(path: string): CommitFile {
     this.#operate();
-    const { parent, name } = this.#place(path);
-    const found = parent.entries.get(name) ?? emptyFile();
-    if (found.kind !== 'file') throw new Error(`${path} is a directory`);
-    parent.entries.set(name, found);
-    return this.#opened(found);
+    return this.#opened(this.#tree.openFile(path));
   }
 
   syncDirectory(path: string): void {
     this.#operate();
-    const directory = this.#directory(namesOf(path));
-    if (directory === undefined) throw new Error(`${path} is not there`);
-    directory.durable = new Map(directory.entries);
+    this.#tree.syncDirectory(path);
   }
 
   #opened(file: MemoryFile): CommitFile {
-    const add = (bytes: Uint8Array): void => {
-      file.bytes = Buffer.concat([file.bytes, bytes]);
-    };
     return {
       size: () => file.bytes.length,
       read: (target, position) => {
@@ -66,8 +58,8 @@ export class MemoryCommitFiles implements CommitFiles {
         return piece.length;
       },
       append: (bytes) => {
-        this.#operate(() => add(bytes.subarray(0, bytes.length >> 1)));
-        add(bytes);
+        this.#operate(() => append(file, bytes.subarray(0, bytes.length >> 1)));
+        append(file, bytes);
         return bytes.length;
       },
       sync: () => {
@@ -76,23 +68,6 @@ export class MemoryCommitFiles implements CommitFiles {
       },
       close: () => undefined,
     };
-  }
-
-  #place(path: string): { readonly parent: MemoryDirectory; readonly name: string } {
-    const names = namesOf(path);
-    const parent = this.#directory(names.slice(0, -1));
-    if (parent === undefined) throw new Error(`${path}: its directory is not there`);
-    return { parent, name: at(names, names.length - 1) };
-  }
-
-  #directory(names: readonly string[]): MemoryDirectory | undefined {
-    let directory: MemoryDirectory = this.root;
-    for (const name of names) {
-      const next = directory.entries.get(name);
-      if (next?.kind !== 'directory') return undefined;
-      directory = next;
-    }
-    return directory;
   }
 
   #operate(half?: () => void): void {
@@ -109,12 +84,4 @@ export class MemoryCommitFiles implements CommitFiles {
   #alive(): void {
     if (this.count > this.#stopAt) throw new Stopped();
   }
-}
-
-function emptyFile(): MemoryFile {
-  return { kind: 'file', bytes: new Uint8Array(), durable: new Uint8Array() };
-}
-
-function namesOf(path: string): string[] {
-  return path.split('/').filter((name) => name !== '' && name !== '.');
 }

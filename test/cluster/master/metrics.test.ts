@@ -37,7 +37,7 @@ async function read(metrics: Metrics): Promise<Family[]> {
   return parseExposition(await metrics.text());
 }
 
-/** Returns the values of a metric, by labels without `job`. */
+/** Returns the values of a metric. A key has the values of the labels without `job`. */
 function valuesIn(families: readonly Family[], name: string): Record<string, number> {
   const samples = families.flatMap((it) => it.samples).filter((it) => it.name === name);
   return Object.fromEntries(
@@ -49,7 +49,8 @@ function valuesIn(families: readonly Family[], name: string): Record<string, num
 }
 
 const started = {
-  ...{ kind: 'started', tpus: 2, steps: 9, config: { globalBatch: 16 }, hbmBytesPerCore: 4096 },
+  ...{ kind: 'started', tpus: 2, steps: 9, hbmBytesPerCore: 4096 },
+  config: { globalBatch: 16, topology: { columns: 2, rows: 1 } },
 } as unknown as RunFact;
 const step = {
   ...{ kind: 'step', step: 1, wallMs: 100, imagesPerSecond: 160, loss: 2 },
@@ -59,6 +60,11 @@ const step = {
   tpuPhaseMs: [
     [1, 20, 60, 1, 1],
     [1, 80, 1, 1, 1],
+  ],
+  // Links that enter Cloud TPU 0 run towards +x to its left chips and towards -x to its right ones.
+  tpuLinkWaitMs: [
+    [10, 20, 30, 40],
+    [0, 1, 2, Number.NaN],
   ],
 } as unknown as StepTold;
 const note = (event: string, tpu: number | null, elapsedMs = 0) =>
@@ -91,6 +97,11 @@ describe('the metrics of a job', () => {
     expect(values('pod_recovery_seconds_sum')).toEqual({ '': 1.5 });
     expect(values('pod_checkpoints_total')).toEqual({ saved: 1, failed: 1, refused: 0 });
     expect(values('pod_hbm_bytes_per_core')).toEqual({ '': 4096 });
+    // Counted for the Cloud TPU that was waited for, in two steps.
+    expect(values('pod_link_wait_seconds_total')).toEqual({
+      ...{ '1 +x': (2 * (10 + 30)) / 1000, '1 -x': (2 * (20 + 40)) / 1000 },
+      ...{ '0 +x': (2 * 2) / 1000, '0 -x': (2 * 1) / 1000 },
+    });
   });
 
   test('count the bytes of links by Cloud TPU and direction, up to the end of the job', async () => {
@@ -172,7 +183,7 @@ test('the process has its build, processor time, memory and start', async () => 
   expect(value('nodejs_eventloop_busy_seconds_total')).toBeGreaterThan(0);
 });
 
-/** Arbitrary facts of a run of at most eight Cloud TPUs, also with clocks that jump. */
+/** Arbitrary facts of a run of at most eight Cloud TPUs. Times can be negative: clocks may jump. */
 const someFacts: fc.Arbitrary<readonly RunFact[]> = fc.array(
   fc
     .tuple(

@@ -103,6 +103,7 @@ export const done = (
   digest: found,
   outfeed: [],
   phaseMs: [],
+  linkWaitMs: [],
 });
 
 /**

@@ -12,7 +12,7 @@ import { Driver, digest, done } from './driver.ts';
 
 const order = (step: number): StepOrder => ({ program: 0, step, takeParameters: false });
 const report = (tpu: number, step: number): StepReport => {
-  return { tpu, program: 0, step, digest, outfeed: [], phaseMs: [] };
+  return { tpu, program: 0, step, digest, outfeed: [], phaseMs: [], linkWaitMs: [] };
 };
 
 /** Returns a master of three Cloud TPUs that runs step 1; Cloud TPU 2 has finished it. */

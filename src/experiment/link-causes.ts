@@ -1,0 +1,136 @@
+import {
+  directions,
+  enteringLinks,
+  linkName,
+  placement,
+  podTorus,
+  type Topology,
+  type Torus,
+} from '../fabric/torus.ts';
+import { phases } from '../isa/executable.ts';
+import { at } from '../numerics/assert.ts';
+import type { StepReport } from '../pod/messages.ts';
+import type { LinkWait } from './event.ts';
+
+/** The links between the Cloud TPUs of a slice. */
+export interface SliceLinks {
+  readonly torus: Torus;
+  /** For each Cloud TPU: the links that enter it, in the order of `StepReport.linkWaitMs`. */
+  readonly entering: readonly (readonly SliceLink[])[];
+}
+
+/** A directed link from one Cloud TPU to another. */
+export interface SliceLink {
+  readonly name: string;
+  /** Number of the Cloud TPU from which the link leaves. */
+  readonly from: number;
+  /** Direction of the link: `+x`, `-x`, `+y` or `-y`. */
+  readonly direction: (typeof directions)[number];
+}
+
+/** Who held up the all-reduces of one step. Each list has one entry for each Cloud TPU. */
+export interface LinkCauses {
+  /**
+   * Time, in ms, by which the Cloud TPU held up the others inside the all-reduces: more than 0 for
+   * at most one. A Cloud TPU that only comes late to them, because its other phases take longer,
+   * has 0.
+   */
+  readonly heldUpMs: readonly number[];
+  /**
+   * Of the links that leave the Cloud TPU, the one on which the other end waited longest. Undefined
+   * if nobody waited for the Cloud TPU.
+   */
+  readonly longest: readonly (LinkWait | undefined)[];
+}
+
+const allReduce = phases.indexOf('all-reduce');
+
+/** The causes of a step whose waits are unknown. */
+export const unknownCauses: LinkCauses = { heldUpMs: [], longest: [] };
+
+const linksBySlice = new WeakMap<Topology, SliceLinks>();
+
+/** Returns the links between the Cloud TPUs of a slice. The same object gives the same links. */
+export function linksOfSlice(topology: Topology): SliceLinks {
+  const known = linksBySlice.get(topology);
+  if (known !== undefined) return known;
+  const links = linksOf(podTorus(topology));
+  linksBySlice.set(topology, links);
+  return links;
+}
+
+/** Returns the links between the workers of a torus. */
+export function linksOf(torus: Torus): SliceLinks {
+  const entering = Array.from({ length: torus.workers }, (_, worker) =>
+    enteringLinks(torus, worker).map((link) => ({
+      name: linkName(torus, link),
+      from: placement(torus, link >> 2).worker,
+      direction: at(directions, link & 3),
+    })),
+  );
+  return { torus, entering };
+}
+
+/** Calls `visit` with each link between two Cloud TPUs, with the wait on it in ms. */
+export function visitWaits(
+  waitsMs: readonly (readonly number[])[],
+  { entering }: SliceLinks,
+  visit: (link: SliceLink, waitMs: number, to: number) => void,
+): void {
+  for (const [to, links] of entering.entries()) {
+    for (const [i, link] of links.entries()) visit(link, readable(waitsMs[to]?.[i]), to);
+  }
+}
+
+/** Returns who held up the all-reduces of a step. `reports` has one report for each Cloud TPU. */
+export function causesOf(reports: readonly StepReport[], links: SliceLinks): LinkCauses {
+  const waitsMs = reports.map(({ linkWaitMs }) => linkWaitMs);
+  const longest: (LinkWait | undefined)[] = reports.map(() => undefined);
+  visitWaits(waitsMs, links, ({ name, from }, waitMs) => {
+    if (waitMs > (longest[from]?.waitMs ?? 0)) longest[from] = { link: name, waitMs };
+  });
+  return { heldUpMs: heldUpMs(reports, causedMs(waitsMs, links)), longest };
+}
+
+/**
+ * Returns for each Cloud TPU the time, in ms, for which it made the others wait: the mean wait on
+ * the links that leave it, minus the mean wait on the links that enter it. One that waits makes the
+ * next one wait as long, and so on around the ring; the difference is 0 for these, and is left for
+ * the one with which the wait began. `waitsMs` has the waits that each Cloud TPU reported.
+ */
+export function causedMs(waitsMs: readonly (readonly number[])[], links: SliceLinks): number[] {
+  const caused = links.entering.map(() => 0);
+  visitWaits(waitsMs, links, ({ from }, waitMs, to) => {
+    caused[from]! += waitMs;
+    caused[to]! -= waitMs;
+  });
+  return caused.map((sumMs, tpu) => sumMs / Math.max(1, at(links.entering, tpu).length));
+}
+
+/**
+ * Returns `LinkCauses.heldUpMs`. For the Cloud TPU that caused most, it is what it caused beyond the
+ * time by which its other phases took longer; but at most the mean time of the others in the
+ * all-reduce, because a lane that waits while its cores compute slows nobody down. The others have
+ * 0: as waits turn from one axis to the other, a part of them seems to be theirs.
+ */
+function heldUpMs(reports: readonly StepReport[], caused: readonly number[]): number[] {
+  const reduceMs = reports.map(({ phaseMs }) => at(phaseMs, allReduce));
+  const otherMs = reports.map(({ phaseMs }, i) => sum(phaseMs) - at(reduceMs, i));
+  const shortestMs = Math.min(...otherMs);
+  const culprit = caused.indexOf(Math.max(...caused));
+  return reports.map((_, i) => {
+    if (i !== culprit) return 0;
+    const meanMs = (sum(reduceMs) - at(reduceMs, i)) / Math.max(1, reports.length - 1);
+    const beyondMs = at(caused, i) - (at(otherMs, i) - shortestMs);
+    return Math.max(0, Math.min(beyondMs, meanMs));
+  });
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, it) => total + it, 0);
+}
+
+/** Returns a wait that a worker reported; 0 if it is missing, negative or no number. */
+function readable(ms: number | undefined): number {
+  return ms !== undefined && ms > 0 && Number.isFinite(ms) ? ms : 0;
+}

@@ -1,0 +1,73 @@
+import { at } from '../numerics/assert.ts';
+import { laneCount } from './part.ts';
+import type { Direction, Torus } from './torus.ts';
+import { chipsOf, directions, enteringLinks, linkNumber, neighbour, opposite } from './torus.ts';
+
+/** How many lanes use a link: one of each colour. */
+const lanesALink = 2;
+
+/**
+ * Times for which the lanes of one worker waited for frames, by link. A lane is a quarter of the
+ * vector of one chip. Times are measured on the *clock of waits*, which runs only while the worker
+ * can do nothing but wait. So the time in which the worker computes is no wait, although the frame
+ * for which a lane waits may not have arrived.
+ *
+ * No method allocates memory, except {@link take}.
+ */
+export class LinkWaits {
+  /**
+   * One element: the time on the clock of waits, in ms. An array, so that writing allocates
+   * nothing.
+   */
+  readonly #clockMs = new Float64Array(1);
+  /** For each lane of the worker: the time at which its wait began. */
+  readonly #sinceMs: Float64Array;
+  /** Sum of the waits for each link that enters a chip: index of the chip · 4 + direction. */
+  readonly #sumsMs: Float64Array;
+  /** Index in `#sumsMs` of each link that comes from another worker. */
+  readonly #entering: readonly number[];
+
+  constructor(torus: Torus, worker: number) {
+    const chips = chipsOf(torus, worker);
+    this.#sinceMs = new Float64Array(chips.length * laneCount);
+    this.#sumsMs = new Float64Array(chips.length * directions.length);
+    const links = chips.flatMap((chip) =>
+      directions.map((_, direction) => linkInto(torus, chip, direction as Direction)),
+    );
+    this.#entering = enteringLinks(torus, worker).map((link) => links.indexOf(link));
+  }
+
+  /**
+   * Lets `ms` ms pass on the clock of waits. A negative time, of a clock that jumped, is ignored.
+   */
+  advance(ms: number): void {
+    if (ms > 0) this.#clockMs[0]! += ms;
+  }
+
+  /** Called when lane `lane` of the chip with index `index` begins to wait for a frame. */
+  begin(index: number, lane: number): void {
+    this.#sinceMs[index * laneCount + lane] = this.#clockMs[0]!;
+  }
+
+  /** Called when the frame has arrived, on the link that enters the chip in `direction`. */
+  end(index: number, lane: number, direction: Direction): void {
+    const sinceMs = this.#sinceMs[index * laneCount + lane]!;
+    this.#sumsMs[index * directions.length + direction]! += this.#clockMs[0]! - sinceMs;
+  }
+
+  /**
+   * Returns the waits that have ended since the last call, in ms: one entry for each link of
+   * `enteringLinks`, in that order. It is the mean over the two lanes that use the link, so it is
+   * never longer than the time that has passed.
+   */
+  take(): number[] {
+    const waits = this.#entering.map((link) => at(this.#sumsMs, link) / lanesALink);
+    this.#sumsMs.fill(0);
+    return waits;
+  }
+}
+
+/** Returns the number of the link that enters `chip` in `direction`. */
+function linkInto(torus: Torus, chip: number, direction: Direction): number {
+  return linkNumber(neighbour(torus, chip, opposite(direction)), direction);
+}
