@@ -45,7 +45,7 @@ export function writeReportPage(folder: string, html: string): void {
  * folder but `plan`, the path of the fault plan. Throws the errors of {@link showReport}.
  */
 export function writePageOfPlan(folder: string, html: string, plan: string): void {
-  writePage(html, reportOf(folder, `fault plan ${plan}`, plan));
+  writePage(html, reportOf(folder, plan, plan), 'fault plan');
 }
 
 /**
@@ -54,7 +54,7 @@ export function writePageOfPlan(folder: string, html: string, plan: string): voi
  */
 function reportOf(
   folder: string,
-  name: string = `run folder ${folder}`,
+  name: string = folder,
   plan: string = join(folder, runFiles.plan),
 ): RunReport {
   const run = readRun(folder);
@@ -88,9 +88,9 @@ function isStandardOutput(path: string): boolean {
   return target.kind === 'descriptor' && target.descriptor === 1;
 }
 
-function writePage(path: string, report: RunReport): void {
+function writePage(path: string, report: RunReport, what = 'run folder'): void {
   try {
-    writeOutput(path, Buffer.from(reportPage(report)));
+    writeOutput(path, Buffer.from(reportPage(report, what)));
   } catch (error) {
     throw new PodError('io', `--html ${path}: could not be written: ${messageOf(error)}`, error);
   }

@@ -19,15 +19,15 @@ const incidentsMax = 1000;
 /**
  * Returns the report of a run as one HTML page. The page needs no other file and no network. It has
  * no script, and its content security policy forbids scripts, so no text of a record can run as
- * one.
+ * one. `what` says what the name of the report names, such as `fault plan`.
  */
-export function reportPage(report: RunReport): string {
+export function reportPage(report: RunReport, what = 'run folder'): string {
   const { timeline, figures, run, repeat, name } = report;
   const bins = stepBins(timeline.steps, binsMax);
   const title = titleOf(report);
   const body = [
     element('h1', {}, title),
-    element('p', { class: 'muted' }, oneLine(name, 200)),
+    element('p', { class: 'muted' }, `${what} ${oneLine(name, 200)}`),
     section('Figures', table(undefined, figureRows(figures))),
     ...judgedSections(report),
     section('Timeline', scrolling(timelinePicture(report, bins)), usage()),

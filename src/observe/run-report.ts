@@ -5,7 +5,7 @@ import { type Timeline, timelineOf } from './timeline.ts';
 
 /** What the report of a recorded run shows. */
 export interface RunReport {
-  /** Where the run is recorded, such as `run folder record`. */
+  /** Path of the run folder. Path of the fault plan if the folder is not kept. */
   readonly name: string;
   readonly run: RecordedRun;
   readonly timeline: Timeline;

@@ -55,10 +55,10 @@ test('pod train records its events, settings and report, which agree with log an
   expect(logged.map(({ msg }) => msg)).toEqual([...kinds.slice(0, -1), 'summary']);
   const [, , , recorded] = events;
   const { v, n, kind, master, time, ...step } = recorded ?? expect.fail('no step');
-  const { tpuPhaseMs, ...short } = step as StepTold;
-  expect(tpuPhaseMs).toHaveLength(1);
+  const { tpuPhaseMs, tpuLinkWaitMs, ...short } = step as StepTold;
+  expect([tpuPhaseMs, tpuLinkWaitMs].map((it) => it?.length)).toEqual([1, 1]);
   expect(logged[3]).toMatchObject(short);
-  for (const field of ['n', 'tpuPhaseMs'])
+  for (const field of ['n', 'tpuPhaseMs', 'tpuLinkWaitMs'])
     expect(Object.keys(logged[3] ?? {})).not.toContain(field);
 });
 
