@@ -154,8 +154,10 @@ class SimulatedPod implements Pod, Crew, Leader {
   }
 
   #give(event: MasterEvent): void {
-    this.#parts.waiting.touch();
+    const { phase } = this.#driver.state;
     this.#driver.give(event);
+    // The driver resolves a promise only when the phase changes.
+    if (this.#driver.state.phase !== phase) this.#parts.waiting.touch();
   }
 
   #sampleLater(): void {

@@ -6,6 +6,7 @@ import type { Agenda } from './agenda.ts';
  * no step takes so long, so a longer wait is an error in the program.
  */
 const waitMsLimit = 3_600_000;
+const noProgress = `no progress within ${waitMsLimit} ms`;
 
 /** Waits for promises in virtual time: lets events happen until the awaited promise is settled. */
 export class Waiting {
@@ -50,8 +51,7 @@ export class Waiting {
     for (;;) {
       if (this.#mustDrain) await this.#drain();
       if (isSettled) return promise;
-      const waitMs = agenda.nowMs - this.#progressMs;
-      assert(waitMs < waitMsLimit, `no progress within ${waitMsLimit} ms`);
+      assert(agenda.nowMs - this.#progressMs < waitMsLimit, noProgress);
       agenda.next();
     }
   }
