@@ -46,8 +46,8 @@ export function recordFailure(commits: Pick<CommitLog, 'failed' | 'fail'>, error
 }
 
 /**
- * Trains a run after the last step in the commit log. Writes each commit, each membership and the
- * report to the log.
+ * Trains a run, beginning with the step after the last one in the commit log. Writes each commit,
+ * each membership and the report to the log.
  *
  * @throws PodError as `train` does; `io` if the log cannot be written or the last checkpoint was not
  *   saved; `superseded` if a newer master leads the run.
@@ -68,9 +68,9 @@ export async function trainLogged(config: TrainConfig, world: LoggedWorld): Prom
       began(next);
     },
     commit(step) {
-      // While `isLost` is true, the pod keeps its workers when it closes. If the commit cannot be
-      // written, `isLost` stays true: the next master runs this step again and needs the parameters
-      // in the memory of the workers.
+      // If `commits.commit` throws, `isLost` stays true. A pod that closes while `isLost` is true
+      // keeps its workers. So the next master, which runs this step again, finds the parameters in
+      // the memory of the workers.
       isLost = true;
       commits.commit(step, generation);
       isLost = false;

@@ -17,8 +17,8 @@ export interface Packet {
   readonly from: number;
   readonly to: number;
   /**
-   * Number of the Cloud TPU on whose machine the sending and the receiving worker run. It is another
-   * one than `from` or `to` if a worker has adopted a lost Cloud TPU.
+   * Numbers of the Cloud TPUs on whose machines the sender and the receiver run. `fromSite` differs
+   * from `from`, or `toSite` from `to`, if a worker on another machine has adopted that Cloud TPU.
    */
   readonly fromSite: number;
   readonly toSite: number;
@@ -50,8 +50,8 @@ interface Active {
 }
 
 /**
- * Kinds of faults that affect only one frame. Except for a `reset`, a duration or a share in the
- * plan lifts this limit.
+ * Kinds of faults that affect only one frame. If the plan gives a fault a duration or a share, the
+ * fault may affect more frames. A `reset` affects only one frame in any case.
  */
 const ofOneFrame = ['lose', 'duplicate', 'reorder', 'truncate', 'corrupt', 'reset'];
 
@@ -63,12 +63,16 @@ export class LinkFaults {
   readonly #nowUs: () => number;
   #active: Active[] = [];
   #step = 0;
-  /** For each direction of a connection: the packet that waits until the next has overtaken it. */
+  /**
+   * Packets that a fault `reorder` has held back, at most one for each direction of a connection.
+   * Such a packet is sent after the next packet of the same direction.
+   */
   readonly #overtaken: Map<string, Buffer> = new Map();
 
   /**
-   * Each frame has the number of a link. The links are numbered on `torus`: the torus of the chips
-   * of the slice, or one with one chip for each Cloud TPU. `random` returns numbers in [0, 1).
+   * The header of a frame contains the number of a link. `torus` is the torus on which the links
+   * have these numbers. It is the torus of all chips of the slice, or a smaller torus that has one
+   * chip for each Cloud TPU. `random` returns numbers in [0, 1).
    */
   constructor(topology: Topology, torus: Torus, random: () => number, nowUs: () => number) {
     this.#topology = topology;
@@ -146,8 +150,9 @@ export class LinkFaults {
       return (from === link[0] && to === link[1]) || (both && from === link[1] && to === link[0]);
     }
     const [forward, backward] = this.#numbersOf(link);
-    // Each frame names a queue, and so a link. A tensor frame travels over this link. A credit
-    // acknowledges tensor frames: it names their queue, but travels in the opposite direction.
+    // The number of the queue in the header gives the number of a link. A tensor frame travels over
+    // this link. A credit names the queue of the tensor frames that it acknowledges, so it travels
+    // over the link in the opposite direction.
     const isCredit = bytes.readUInt16LE(6) !== frameKinds.tensor;
     const queue = Math.floor(bytes.readUInt32LE(20) / colours);
     const [own, other] = isCredit ? [backward, forward] : [forward, backward];
@@ -190,7 +195,10 @@ export class LinkFaults {
     }
   }
 
-  /** Puts an overtaken packet of the same direction behind the pieces that have overtaken it. */
+  /**
+   * Returns `pieces`. If a fault `reorder` has held back an earlier packet of the same direction,
+   * puts that packet after the pieces.
+   */
   #withOvertaken({ from, to, bytes }: Packet, pieces: readonly Buffer[]): readonly Buffer[] {
     const key = `${from} ${to}`;
     const late = this.#overtaken.get(key);
@@ -202,7 +210,10 @@ export class LinkFaults {
 
 const held: Passage = { pieces: [], delayUs: 0, sendingUs: 0, resets: false, isHeld: true };
 
-/** Group of a Cloud TPU in a partition: 0, the master's group, if no group has the Cloud TPU. */
+/**
+ * Index of the group of a Cloud TPU in a partition. A Cloud TPU that is in no group counts as a
+ * member of group 0, which is the master's group.
+ */
 function groupOf({ groups }: Fault & { readonly fault: 'partition' }, tpu: number): number {
   return Math.max(
     0,

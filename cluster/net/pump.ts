@@ -122,9 +122,10 @@ export class Pump {
   readonly #out: readonly (SocketOutLink | undefined)[];
   readonly #in: readonly (SocketInLink | undefined)[];
   /**
-   * Incoming queues whose sender will soon have to stop, because too many of its frames count as
-   * unreleased. At the end of `step` the pump sends a credit (a report of released frames) for each
-   * of these queues, unless a tensor frame has reported the released frames already.
+   * Incoming queues whose sender will soon have to stop, because its window is nearly full: too few
+   * of the frames that it has sent are reported as released. At the end of `step` the pump sends a
+   * credit (a report of released frames) for each of these queues, unless a tensor frame has
+   * reported the released frames already.
    */
   readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
@@ -297,9 +298,9 @@ export class Pump {
   }
 
   /**
-   * Called once a second. Tells all peers that this process lives, so that a connection on which
-   * nothing arrives is one that does not work, even if no step runs. Returns the peers from which
-   * nothing has arrived for more than {@link silentBeatsMax} beats on a connection.
+   * Called once a second. Tells all peers that this process lives. Each peer does the same, so
+   * something arrives on each connection that works, even if no step runs. Returns the peers from
+   * which nothing has arrived for more than {@link silentBeatsMax} beats on a connection.
    *
    * While `isWaiting` is true, an all-reduce waits for peers. Then peers without a connection are
    * returned too.
@@ -405,8 +406,8 @@ export class Pump {
       empty = 0;
       moved = true;
     }
-    // The sending goes on when `isReady` is true again: when a queue has a new frame, a credit
-    // arrives, or the kernel has taken the frame that is being sent.
+    // Nothing more can be sent now. `isReady` becomes true again when a queue has a new frame, a
+    // credit arrives, or the kernel has taken the frame that is being sent.
     route.isReady = false;
     return moved;
   }

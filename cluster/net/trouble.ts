@@ -9,8 +9,8 @@ import type { Refusal } from './frame.ts';
 export const troubleMs = 1500;
 
 /**
- * True if a connection has ended because this end received a corrupt frame. This proves a fault of
- * the peer or of the link, so the peer is reported at once.
+ * True if a connection has ended because this end, not the peer, received a corrupt frame. Such a
+ * frame proves a fault of the peer or of the link, so the peer is reported at once.
  */
 export function isCorrupt({ code, isTheirs }: Refusal): boolean {
   return isTheirs !== true && (code === 'payload-crc' || code === 'header-crc');

@@ -7,16 +7,20 @@ import { Pump, silentBeatsMax } from '../net/pump.ts';
 import type { Hosting } from '../net/route.ts';
 import type { ProcessLayout } from './layout.ts';
 
-/** Period, in ms, in which a process tells its peers that it lives. */
+/** Time, in ms, after which a process tells its peers again that it lives. */
 const beatMs = 1000;
-/** Longest time, in ms, for which nothing may arrive from a peer. */
+/** Longest time, in ms, for which nothing may arrive from a peer before the peer is reported. */
 export const silentMs: number = beatMs * silentBeatsMax;
 /**
- * Period, in ms, in which the engine is called while an all-reduce is under way and nothing
- * arrives. So a pause of the whole process is told from a wait for other Cloud TPUs.
+ * Time, in ms, after which the engine is called again while an all-reduce is under way, even if
+ * nothing arrives. So a much longer time between two calls is no wait for other Cloud TPUs: it
+ * means that the whole process was paused.
  */
 const pollMs = 20;
-/** Longest time, in ms, between two calls of the engine if the process is not paused. */
+/**
+ * Longest time, in ms, between two calls of the engine that counts as a wait. If more time passes
+ * between two calls, the rest of the time is a pause of the process.
+ */
 const idleMsMax = 25;
 
 /** Constructor arguments of an {@link Ici}. */
@@ -82,7 +86,10 @@ export class Ici {
     this.pump.drive({ progress: () => this.#progress() });
   }
 
-  /** As `AllReduce.takeWaits`. Call only between steps. */
+  /**
+   * Returns how long the Cloud TPU waited for frames since the last call, in ms, for each link that
+   * enters it. Call only between steps.
+   */
   takeWaits(): number[] {
     return this.#allReduce.takeWaits();
   }
@@ -146,8 +153,8 @@ export class Ici {
 }
 
 /**
- * Value of the engine's bell while the engine sleeps or is about to sleep; see
- * src/fabric/engine.ts.
+ * Value of the engine's bell while the engine sleeps or is about to sleep. `asleep` in
+ * src/fabric/engine.ts has the same value.
  */
 const asleep = 1;
 

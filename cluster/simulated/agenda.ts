@@ -38,7 +38,7 @@ export class Agenda {
 
   /** Adds an event that happens at virtual time `us`, in microseconds. */
   at(us: number, act: () => void): void {
-    // The message is made only if it is needed, because events are very many.
+    // Not `assert`, which would make the text of the error for each of very many events.
     if (!(us >= this.#nowUs && Number.isSafeInteger(us))) broken(`an event at ${us} µs`);
     const heap = this.#heap;
     const entry: Entry = { us, order: this.#added++, act };

@@ -9,26 +9,32 @@ export interface Carrier {
   /** Brings bytes to the other end of the connection. `way` is the direction. */
   carry(connection: Connection, way: Way, bytes: Buffer): void;
   /**
-   * Called when an end notices that the connection has ended, although its Cloud TPU is still in
-   * the membership.
+   * Called when one end notices that the connection has ended. `ici` has the links of the Cloud TPU
+   * at this end, which is still in the membership. `peer` is the Cloud TPU at the other end.
    */
   trouble(ici: SimulatedIci, peer: number, refusal: Refusal): void;
-  /** Called when one end has closed: tells the other end, after a while. */
+  /**
+   * Called when one end has closed: tells the other end, after a while. `way` is the direction in
+   * which the news travels.
+   */
   closing(connection: Connection, way: Way): void;
 }
 
-/** Direction of bytes on a connection: 0 for frames to the receiver, 1 for credits to the sender. */
+/** Direction of bytes on a connection: 0 frames to the receiver, 1 credits to the sender. */
 export type Way = 0 | 1;
 
 /** One direction of a connection. */
 interface Stream {
   readonly reader: FrameReader;
   readonly to: SimulatedIci;
-  /** Virtual time, in microseconds, at which the bytes sent last arrive. */
+  /** Virtual time, in microseconds, at which the newest bytes arrive. */
   lastUs: number;
-  /** Virtual time, in microseconds, until which a slow link is occupied. */
+  /** Virtual time, in microseconds, until which earlier bytes occupy a slow link. */
   freeUs: number;
-  /** Bytes on their way that were sent last, and when they were sent. */
+  /**
+   * The newest bytes, and the virtual time, in microseconds, at which they were sent. Bytes that
+   * are sent at the same time join them; all of them then arrive together.
+   */
   newest: { readonly sentUs: number; readonly pieces: Buffer[] } | undefined;
   /** Bytes that wait until a broken link works again. */
   readonly held: Buffer[];
@@ -36,8 +42,8 @@ interface Stream {
 
 /**
  * Simulated connection on which the frames of one Cloud TPU go to a neighbour, and credits come
- * back. Its bytes are those of a pod of processes, and the same code reads and checks them. There is
- * no handshake.
+ * back. It carries the same bytes as a connection in a pod of processes, and the same code reads
+ * and checks them. There is no handshake.
  */
 export class Connection {
   readonly sender: SimulatedIci;
@@ -47,7 +53,7 @@ export class Connection {
   readonly #wires: readonly [Wire, Wire];
   /** For each direction: true if its receiving end has closed. */
   readonly #isClosed: [boolean, boolean] = [false, false];
-  /** Bytes that the receiver has sent while this object was made. */
+  /** Bytes that the receiver sends while the constructor runs. The constructor sends them on. */
   readonly #early: Buffer[] = [];
 
   constructor(sender: SimulatedIci, receiver: SimulatedIci, carrier: Carrier) {
@@ -74,7 +80,7 @@ export class Connection {
     this.close(way, refusal);
   }
 
-  /** Closes the end that receives on `way`, for the given reason, and then the other end. */
+  /** Closes the end that receives on `way`, for the given reason. The other end closes later. */
   close(way: Way, refusal: Refusal): void {
     if (this.#isClosed[way]) return;
     this.#isClosed[way] = true;

@@ -30,10 +30,11 @@ export interface CoresOptions {
 
 /**
  * The cores of one simulated Cloud TPU, and its links. A simulated step has the phases and the data
- * flow of an emulated step. All-reduces run in the lanes of an emulated step and over the same
- * frames, but the cores only imitate their work: the gradients follow from a hash of the weights,
- * the step and the number of the Cloud TPU, and the new weights are a hash of the old weights and of
- * the summed gradients. So a wrong sum changes the weights, and with them the digest of the weights.
+ * flow of an emulated step. The all-reduces are real: their lanes and frames are those of an
+ * emulated step. The cores, however, do not compute. The gradients follow from a hash of the
+ * weights, the step and the number of the Cloud TPU. The new weights are a hash of the old weights
+ * and of the summed gradients. So a wrong sum changes the weights, and with them the digest of the
+ * weights.
  */
 export class Cores implements FaultTargets {
   readonly weights: Weights;
@@ -41,12 +42,18 @@ export class Cores implements FaultTargets {
   readonly #tpu: number;
   readonly #site: number;
   readonly #options: CoresOptions;
-  /** Called before each hop; undefined if no fault of the plan concerns this Cloud TPU. */
+  /**
+   * Called before each hop of an all-reduce. (A hop brings a frame to the next chip.) Undefined if
+   * no fault of the plan concerns this Cloud TPU.
+   */
   readonly #onHop: OnHop | undefined;
   #ici: SimulatedIci | undefined;
   #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
 
-  /** `site` is the Cloud TPU on whose machine the worker of Cloud TPU `tpu` runs. */
+  /**
+   * `site` is the number of the Cloud TPU on whose machine the worker of Cloud TPU `tpu` runs. It
+   * is `tpu` itself unless another worker has adopted this Cloud TPU.
+   */
   constructor(tpu: number, site: number, options: CoresOptions, faults: readonly Due[]) {
     this.#tpu = tpu;
     this.#site = site;
@@ -146,8 +153,8 @@ export class Cores implements FaultTargets {
   #reachHop(...[bucket, phase, hop]: Parameters<OnHop>): void {
     if (this.probe.isDone) return;
     const step = this.#order.step + 1;
-    // A Cloud TPU of the hardware has two chips along each axis, so it makes two hops where the one
-    // chip of a simulated Cloud TPU makes one.
+    // A fault plan counts the hops of real Cloud TPUs, which have two chips along each axis. A
+    // simulated Cloud TPU has one chip, so each of its hops stands for two hops of the plan.
     const waits = [2 * hop, 2 * hop + 1].flatMap((it) =>
       this.probe.waitsAt({ kind: 'step', step, phase, bucket, hop: it }),
     );
@@ -155,8 +162,9 @@ export class Cores implements FaultTargets {
   }
 
   /**
-   * Returns the outfeed that `train` and `evaluate` expect: loss, number of correct examples and
-   * learning rate, or number of correct examples, loss and number of examples.
+   * Returns the outfeed of a step. For the training program: loss, number of correct examples,
+   * learning rate. For the evaluation program: number of correct examples, loss, number of
+   * examples.
    */
   #outfeed(program: number, loss: number): Uint8Array[] {
     const { batch } = this.#options;
@@ -166,8 +174,9 @@ export class Cores implements FaultTargets {
   }
 
   /**
-   * Returns the waits on the links that enter the Cloud TPU. The one link of a direction stands for
-   * the two that enter a real Cloud TPU.
+   * Returns how long the Cloud TPU waited on each link that enters it, in ms. From each direction
+   * two links enter a real Cloud TPU, but only one enters a simulated one, so its wait is given
+   * twice.
    */
   #linkWaits(): number[] {
     const waits = this.#ici?.takeWaits() ?? [];

@@ -2,16 +2,15 @@ import type { Kind } from '../../src/experiment/checkpoint/files.ts';
 import { at } from '../../src/numerics/assert.ts';
 
 /**
- * Directory of a file system in memory that models a loss of power. `durable` has what would
- * survive a loss of power: the names in a directory, or the bytes of a file, as they were at the
- * last sync.
+ * Directory of a file system in memory that models a loss of power. `durable` has the entries as
+ * they were at the last sync of the directory. Only these would survive a loss of power.
  */
 export interface MemoryDirectory {
   readonly kind: 'directory';
   entries: Map<string, MemoryNode>;
   durable: ReadonlyMap<string, MemoryNode>;
 }
-/** File in memory. See {@link MemoryDirectory} for `durable`. */
+/** File in memory. `durable` has its bytes at its last sync, which survive a loss of power. */
 export interface MemoryFile {
   readonly kind: 'file';
   bytes: Uint8Array;
@@ -131,12 +130,12 @@ export class DiskTree {
   }
 }
 
-/** Buffers of files that {@link append} has made. They may have room after the bytes of the file. */
+/** Buffers that {@link append} has made. After the bytes of its file a buffer may have room. */
 const roomy: WeakSet<ArrayBufferLike> = new WeakSet();
 
 /**
- * Appends bytes to a file. Bytes that are durable stay as they are. Many appends to one file take
- * time in proportion to their bytes, because the buffer of the file grows by doubling.
+ * Appends bytes to a file, not durably: only the next sync makes them durable. Many appends to one
+ * file take time in proportion to their bytes, because the buffer of the file grows by doubling.
  */
 export function append(file: MemoryFile, more: Uint8Array): void {
   const { bytes } = file;
@@ -163,9 +162,9 @@ export interface Survival {
   readonly bytes: 'synced' | 'half' | 'all';
 }
 
-/** No unsynced change is lost, because only the process ends, and the machine goes on. */
+/** All changes survive: for the end of a process whose machine goes on. */
 export const allSurvives: Survival = { names: () => 'all', bytes: 'all' };
-/** All unsynced changes are lost. */
+/** All unsynced changes are lost: for a loss of power. */
 export const syncedSurvives: Survival = { names: () => 'synced', bytes: 'synced' };
 
 /** Returns a copy of a directory as it is after a loss of power and a restart of the machine. */

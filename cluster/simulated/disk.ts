@@ -26,13 +26,19 @@ export interface DiskWorld {
   /** Duration of an operation of a checkpoint. */
   readonly time: Range;
   readonly random: () => number;
-  /** Called when the machine of the masters has lost power. Ends all masters. */
+  /** Ends all masters. Called when their machine has lost power. */
   readonly lostPower: () => void;
-  /** Called whenever a promise may have been resolved (see `Waiting.touch`). */
+  /**
+   * Called when the disk may resolve a promise. The code that awaits the promise then runs before
+   * the next event of the simulation.
+   */
   readonly touch: () => void;
 }
 
-/** Faults that wait for an operation, and faults that last. */
+/**
+ * Faults that have begun. `full` and `slow` last until their `IsOver` returns true. Each of the
+ * others waits for an operation, takes effect on this one operation, and is over.
+ */
 interface DiskFaults {
   readonly full: IsOver[];
   readonly slow: { readonly ms: number; readonly isOver: IsOver }[];
@@ -42,8 +48,8 @@ interface DiskFaults {
 }
 
 /**
- * Disk of the machine of the masters, in memory. It outlives the masters. Operations of a commit log
- * are done at once; each operation of a checkpoint takes virtual time.
+ * Disk of the machine of the masters, in memory. It outlives the masters. Operations of a commit
+ * log are done at once; each operation of a checkpoint takes virtual time.
  */
 export class Disk {
   readonly #tree = new DiskTree();
@@ -88,7 +94,8 @@ export class Disk {
   }
 
   /**
-   * Returns the disk for the checkpoints of a process. After the end of the process no call settles.
+   * Returns the disk for the checkpoints of a process. Once the process has ended, the promises of
+   * all calls stay pending.
    */
   filesOf(process: Process): FileSystem {
     const tree = this.#tree;
@@ -107,8 +114,8 @@ export class Disk {
   }
 
   /**
-   * Returns the disk for the commit log of a process. After the end of the process every call throws
-   * {@link Killed}.
+   * Returns the disk for the commit log of a process. After the end of the process every call
+   * throws {@link Killed}.
    */
   commitFilesOf(process: Process): CommitFiles {
     const tree = this.#tree;
@@ -128,8 +135,8 @@ export class Disk {
   }
 
   /**
-   * Locks a folder for a process. The lock ends with the process. Throws `in-use` if another process
-   * has the lock.
+   * Locks a folder for a process. The lock ends with the process. Throws `in-use` if another
+   * process has the lock.
    */
   lock(process: Process, path: string): DirectoryLock {
     const holder = this.#holder;
@@ -179,7 +186,8 @@ export class Disk {
     this.#needRoom('write', path);
     if (this.#faults.tearsWrite) {
       this.#faults.tearsWrite = false;
-      // Half of the bytes reach the disk, but no bytes before them that were not synced.
+      // If all earlier bytes of the file are synced, half of the new bytes survive. Otherwise only
+      // the synced bytes survive.
       const isSynced = file.durable.length === file.bytes.length;
       append(file, bytes.subarray(0, bytes.length >> 1));
       if (isSynced) sync(file);
@@ -213,7 +221,7 @@ export class Disk {
     }
   }
 
-  /** If a fault asks for it and there is a checkpoint: changes a byte of the newest one. */
+  /** Changes a byte of the newest checkpoint, if there is one and if a fault waits for it. */
   #mayDamage(): void {
     if (!this.#faults.damagesCheckpoint) return;
     const folder = this.#tree.node(this.#checkpoints);

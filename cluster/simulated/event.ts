@@ -23,7 +23,7 @@ export type Happening =
    * the number of that worker's own Cloud TPU, otherwise null.
    */
   | { readonly event: 'started'; readonly tpu: number; readonly host: number | null }
-  /** The worker of a Cloud TPU connects with a master that it does not have yet. */
+  /** The worker of a Cloud TPU, which runs already, connects with another master. */
   | { readonly event: 'connected'; readonly tpu: number }
   /** The pod ends the worker of a Cloud TPU, because a new worker will replace it. */
   | { readonly event: 'ended'; readonly tpu: number }

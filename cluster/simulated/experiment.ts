@@ -30,8 +30,8 @@ export function batchOf({ columns, rows }: Topology): number {
 }
 
 /**
- * Returns the run for `train`. Its data set has sizes only, because the simulated cores read no
- * examples.
+ * Returns the run that `train` trains. Its data set has a number of examples but no contents,
+ * because the simulated cores read no examples.
  */
 export function simulatedExperiment(settings: SimulatedSettings): OpenedRun {
   const { topology, steps, evaluationSteps, recovery, seed } = settings;
@@ -76,7 +76,7 @@ export function simulatedPrograms({ buckets, seed }: SimulatedSettings): Program
   };
 }
 
-/** Returns the programs as the workers get them. */
+/** Returns the programs in the form in which workers take them: training, then evaluation. */
 export function programsForWorkers({ train, evaluate, weights }: Programs): readonly Program[] {
   return [
     { executable: train, digested: weights },

@@ -11,12 +11,15 @@ import type { PodMemory } from './memory.ts';
 
 /**
  * The links of one simulated Cloud TPU for one membership, and the all-reduces over them. Lanes,
- * frames, checks and credits are the same code as in a pod of processes; only the connections, which
- * carry the bytes, are simulated.
+ * frames, checks and credits are the same code as in a pod of processes; only the connections,
+ * which carry the bytes, are simulated.
  */
 export class SimulatedIci {
   readonly tpu: number;
-  /** Number of the Cloud TPU on whose machine the worker runs; see `Packet.fromSite`. */
+  /**
+   * Number of the Cloud TPU on whose machine the worker runs. It is `tpu` itself unless another
+   * worker has adopted this Cloud TPU.
+   */
   readonly site: number;
   readonly generation: number;
   readonly pump: Pump;
@@ -25,9 +28,9 @@ export class SimulatedIci {
   readonly #nowMs: () => number;
   /** Error that an all-reduce has thrown; undefined if it has thrown none. */
   #error: unknown;
-  /** Time since which the all-reduces stand still; undefined while they run. */
+  /** Virtual time of the call of `standStill`; undefined while the all-reduces run. */
   #stillSinceMs: number | undefined;
-  /** Total time for which the all-reduces stood still before. */
+  /** Virtual time from `standStill` to `goOn`, summed over all earlier pauses. */
   #stillMs = 0;
   #isOver = false;
 
@@ -54,7 +57,8 @@ export class SimulatedIci {
       links: this.pump.links(localLinks()),
       doorbell: new EngineDoorbell(memory.memory, control, tpu),
       frameElements: sizes.frameElements,
-      // While the all-reduces stand still they wait for nobody, so their clock stands still too.
+      // This clock measures how long the all-reduces wait for neighbours. During a pause the worker
+      // itself is the reason why nothing moves, so the clock stands still.
       now: () => (this.#stillSinceMs ?? nowMs()) - this.#stillMs,
       idleMsMax: Number.POSITIVE_INFINITY,
       ...(onHop && { onHop }),
@@ -78,7 +82,10 @@ export class SimulatedIci {
     this.#allReduce.start(bucket);
   }
 
-  /** As `AllReduce.takeWaits`, in virtual time. Call once after each step. */
+  /**
+   * Returns how long the lanes waited for frames in the last step, in ms of virtual time: one entry
+   * for each link that enters the Cloud TPU. Call once after each step.
+   */
   takeWaits(): number[] {
     return this.#allReduce.takeWaits();
   }
@@ -87,12 +94,15 @@ export class SimulatedIci {
     return this.#allReduce.isDone(bucket);
   }
 
-  /** Returns the error for a bucket that is late. Its message names the links that it waits for. */
+  /** Returns the error for a bucket whose sum is late. The error names the links that block it. */
   timeout(bucket: number): PodError {
     return this.#allReduce.timeout(bucket);
   }
 
-  /** As `Pump.beat`: tells the peers that the worker lives, and returns those that are silent. */
+  /**
+   * Tells the peers that the worker lives. Returns the peers from which nothing has arrived for
+   * many beats, and during an all-reduce also the peers without a connection. Call once a second.
+   */
   beat(): readonly number[] {
     return this.pump.beat(this.#allReduce.isBusy);
   }
@@ -102,7 +112,10 @@ export class SimulatedIci {
     this.pump.poke();
   }
 
-  /** Stops the all-reduces until `goOn`. Frames still arrive, as far as their senders may send. */
+  /**
+   * Stops the all-reduces until `goOn` is called. Frames still arrive, but only as many as their
+   * senders have credits for.
+   */
   standStill(): void {
     this.#stillSinceMs ??= this.#nowMs();
   }
@@ -130,7 +143,10 @@ export class SimulatedIci {
   }
 }
 
-/** Returns queues between the chips of one Cloud TPU: one for each link and colour, made when used. */
+/**
+ * Returns the links from a Cloud TPU to itself. There are such links if the torus has only one
+ * Cloud TPU along an axis. Each link has one queue for each colour, made at its first use.
+ */
 function localLinks(): Links {
   const links = new Map<number, LocalLink>();
   const linkOf = (link: number, colour: number): LocalLink => {

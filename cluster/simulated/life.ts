@@ -50,8 +50,8 @@ export interface LifeParts {
   readonly network: Network;
   readonly times: SimulatedTimes;
   /**
-   * Source of each program's parameters, by the index of the program: the index of the program from
-   * which the parameters are copied, or undefined if the program has parameters of its own.
+   * One entry for each program: the index of the program from which its parameters are copied, or
+   * undefined if the program has parameters of its own.
    */
   readonly sources: readonly (number | undefined)[];
 }
@@ -113,9 +113,9 @@ export class Life {
   }
 
   /**
-   * Returns the progress counter. As in the other kinds of pods, the counter also grows while the
-   * worker waits for a frame of a neighbour, because such a worker is not lost itself. The one that
-   * may be lost is the neighbour.
+   * Returns the worker's progress counter, by which the master recognises lost workers. As in the
+   * other kinds of pods, the counter also grows while the worker waits for a frame of a neighbour,
+   * because then the neighbour may be lost, but not this worker.
    */
   sample(): number {
     if (this.#awaited !== undefined && !this.#isStill) {
@@ -125,7 +125,10 @@ export class Life {
     return this.#progress;
   }
 
-  /** The worker has connected with another master: it reports its state, if it has started. */
+  /**
+   * Called when the worker has connected with another master. If the worker has started completely,
+   * it reports its state to this master.
+   */
   greet(generation: number): void {
     if (this.#hasStarted) this.receive({ kind: 'greet', generation });
   }
@@ -309,7 +312,10 @@ export class Life {
     if (ici !== undefined && !ici.isOver) this.#parts.network.leave(ici);
   }
 
-  /** Goes on with the step if the awaited sum is complete, or ends it if an all-reduce has failed. */
+  /**
+   * Called when a sum may be complete. The step goes on if the awaited sum is complete, stops if a
+   * fault has stopped a hop, and ends if an all-reduce has failed.
+   */
   #checkLinks(): void {
     const { ici } = this.cores;
     if (this.#isOver || this.#isStill || ici === undefined) return;
@@ -321,7 +327,10 @@ export class Life {
     }
   }
 
-  /** Stands still at a hop for the time of all pauses, and then goes on or ends. */
+  /**
+   * Called when faults stop the worker before a hop. The worker stands still for the sum of their
+   * pauses. Then a fault that ends the worker takes effect, or the worker goes on if there is none.
+   */
   #stopAtHop(waits: readonly Wait[]): void {
     this.#standStill();
     const us = waits.reduce((sum, wait) => sum + (wait.kind === 'stand' ? wait.us : 0), 0);
@@ -352,7 +361,10 @@ export class Life {
     if (isLate && ici !== undefined) this.#fail(ici.timeout(bucket));
   }
 
-  /** Reports a peer whose connection has ended: at once, or if no new membership begins meanwhile. */
+  /**
+   * Reports to the master that the connection of a peer has ended: at once if corrupt data was the
+   * reason, otherwise after a while, and only if no new membership has begun until then.
+   */
   #reportTrouble(ici: SimulatedIci, peer: number, refusal: Refusal): void {
     const accuse = (): void => {
       if (this.#isOver || this.#isStill || ici !== this.cores.ici) return;

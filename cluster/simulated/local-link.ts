@@ -2,8 +2,8 @@ import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import { emptyFrame, type Frame, type InLink, type OutLink } from '../../src/fabric/link.ts';
 
 /**
- * Both ends of a queue between two chips of one simulated Cloud TPU. Frames arrive at once, and
- * their payloads stay where they are. Counts of frames are modulo 2^32.
+ * Both ends of a queue from a simulated Cloud TPU, which has one chip, to itself. Frames arrive at
+ * once. Their payloads are not copied. Counts of frames are modulo 2^32.
  */
 export class LocalLink implements OutLink, InLink {
   readonly crc: undefined;
@@ -39,7 +39,8 @@ export class LocalLink implements OutLink, InLink {
   }
 
   expect(): void {
-    // The receiver reads payloads where the sender has them, so the announced address is not used.
+    // The receiver announces the address at which it expects the next payload. Here it has no use:
+    // the receiver reads payloads where the sender has them.
   }
 
   #slot(count: number): Frame {

@@ -60,9 +60,9 @@ type MasterEnd =
 const futileMax = 300;
 
 /**
- * The masters of a simulated run, one after another, and sometimes two at a time. Each is the code of
- * a master that ships: the commit log, the checkpoints, `train` and the driver. A master that was
- * killed, or ended with an error that may go away, is followed by another.
+ * The masters of a simulated run, one after another, and sometimes two at a time. Each runs the
+ * same code as a master of a real pod: the commit log, the checkpoints, `train` and the driver. If
+ * a master was killed, or ended with an error that may go away, another follows.
  */
 export class Masters {
   readonly #parts: MastersParts;
@@ -86,8 +86,8 @@ export class Masters {
   }
 
   /**
-   * Trains and evaluates. Resolves when all masters have ended: with the error of the run, or with
-   * undefined if the run is done.
+   * Trains and evaluates. Resolves when all masters have ended. The value is the error if the run
+   * has failed, and undefined if the run is done.
    */
   async run(): Promise<PodError | undefined> {
     await new Promise<void>((resolve, reject) => {
@@ -98,9 +98,13 @@ export class Masters {
     return this.#end?.kind === 'failed' ? this.#end.error : undefined;
   }
 
-  /** Begins a fault of the master or of its disk that a worker has reached. */
+  /**
+   * Begins a fault of the master or of its disk. Called when a worker has reached the point of the
+   * step for which the plan sets the fault.
+   */
   disturb(fault: MasterFault | DiskFault): void {
-    // The worker is in the middle of something that the fault may end, so the fault waits.
+    // The fault may end the worker, whose code is still running here. So the fault takes effect in
+    // an event of its own, after this code and at the same virtual time.
     this.#parts.agenda.after(0, () => this.#inject(fault, this.#newest));
   }
 
@@ -155,7 +159,7 @@ export class Masters {
     waiting.touch();
   }
 
-  /** Ends the run with its newest master, or lets another master follow after a while. */
+  /** Called when the newest master has ended. Ends the run, or begins another master later. */
   #follow(master: Master, end: MasterEnd): void {
     const { agenda, times, random } = this.#parts;
     this.#futile++;
@@ -207,7 +211,7 @@ export class Masters {
     });
   }
 
-  /** Returns the commit log with a point at which faults take effect: before each commit. */
+  /** Returns the commit log with one change: before each commit, faults of the plan take effect. */
   #withPoints(master: Master, commits: CommitLog): Parameters<typeof trainLogged>[1]['commits'] {
     return {
       past: () => commits.past(),
@@ -220,7 +224,10 @@ export class Masters {
     };
   }
 
-  /** Returns the plan for the checkpoints, with a point at the begin of each save. */
+  /**
+   * Returns the plan for the checkpoints; undefined for a run without checkpoints. Before each
+   * save, faults of the fault plan take effect.
+   */
   async #plan(master: Master): Promise<CheckpointPlan | undefined> {
     const { checkpointEvery: every, checkpointsKept: keep, disk } = this.#parts;
     if (every === undefined) return undefined;
@@ -246,7 +253,10 @@ export class Masters {
 
   // -------------------------------------------------------------------------------------- faults
 
-  /** Called when a master reaches a point. Throws {@link Killed} if a fault kills it there. */
+  /**
+   * Called when a master reaches a point of the run for which the plan may set faults. Lets these
+   * faults take effect. Throws {@link Killed} if one of them has killed the master.
+   */
   #reach(master: Master, point: Point): void {
     for (const { fault } of this.#injector.reached(point)) {
       this.#inject(fault as MasterFault | DiskFault, master);
@@ -254,7 +264,7 @@ export class Masters {
     if (master.process.isOver) throw new Killed();
   }
 
-  /** Lets a fault take effect. `master` is the one that it hits, if it hits one that lives. */
+  /** Lets a fault take effect. A fault that hits a living master hits `master`. */
   #inject(fault: MasterFault | DiskFault, master: Master | undefined): void {
     if (this.#end !== undefined) return;
     if (isDiskFault(fault)) {

@@ -47,12 +47,15 @@ export class PodMemory {
   readonly memory: WebAssembly.Memory;
   readonly kernels: SumKernels;
   readonly sizes: FrameSizes;
-  /** Bells and counters of the Cloud TPUs. Queues lie elsewhere: see `LocalLink` and `Pump`. */
+  /**
+   * Where the memory has the doorbell (by which a sleeping thread is woken) and the counters of
+   * each Cloud TPU. It has no queues of frames: `LocalLink` and `Pump` have them.
+   */
   readonly control: FabricLayout;
   readonly tpus: readonly TpuPlaces[];
   /** Number of elements of the gradients of one bucket. */
   readonly elements: number;
-  /** Random values from which all gradients are copied: twice as many as a vector has elements. */
+  /** Random values from which all gradients are copied: 2 · `elements` of them. */
   readonly #values: Float32Array;
   readonly #words: Uint32Array;
   readonly #floats: Float32Array;
@@ -82,8 +85,8 @@ export class PodMemory {
   }
 
   /**
-   * Fills the gradients of a bucket on a Cloud TPU. The values follow from `seed`, a whole number
-   * from 0: they are a range of the random values, and the seed gives its begin.
+   * Fills the gradients of a bucket on a Cloud TPU with consecutive random values of `#values`. The
+   * first of them has the index `seed % elements`. `seed` is a whole number from 0.
    */
   writeGradients(tpu: number, bucket: number, seed: number): void {
     const { address } = at(at(this.tpus, tpu).buckets, bucket);
@@ -98,8 +101,10 @@ export class PodMemory {
   }
 
   /**
-   * Returns the index of a link in `AllReduce.takeWaits` of a simulated Cloud TPU for each link that
-   * enters a real Cloud TPU, in the order of `StepReport.linkWaitMs`.
+   * Returns one index for each link that enters a real Cloud TPU, in the order of
+   * `StepReport.linkWaitMs`. It is an index in the result of `AllReduce.takeWaits`: that of the
+   * simulated link from the same direction. The wait on the simulated link is reported for the real
+   * one.
    */
   waitOf(tpu: number): readonly number[] {
     return at(this.#waits, tpu);
@@ -117,7 +122,8 @@ export class PodMemory {
     const noSegment = (peer: number) => ({ peer, address: 0, bytes: 0, queues: [] });
     const count = incoming.length * windowFrames;
     const pump: PumpLayout = {
-      // Simulated Cloud TPUs share no segments, so these have a peer but no memory.
+      // A segment is memory that two processes share. Simulated Cloud TPUs share none, so each
+      // segment names its peer and has a size of 0.
       segments: { out: peersOf(out).map(noSegment), in: peersOf(incoming).map(noSegment) },
       slots: { address: take(count * this.sizes.slotBytes), count },
       scratch: take((1 + peersOf(incoming).length) * crcScratchBytes),
@@ -130,7 +136,7 @@ export class PodMemory {
   }
 }
 
-/** Returns `PodMemory.waitOf` of a Cloud TPU. `torus` is the simulated one. */
+/** Returns the indices of `PodMemory.waitOf` for one Cloud TPU. `torus` is the simulated torus. */
 function waitIndices(torus: Torus, tpu: number): readonly number[] {
   const simulated = enteringLinks(torus, tpu).map((link) => link & 3);
   const real = podTorus({ columns: torus.width, rows: torus.height });
@@ -139,8 +145,8 @@ function waitIndices(torus: Torus, tpu: number): readonly number[] {
 
 /**
  * Returns the number of elements of a bucket: the smallest number for which every hop of an
- * all-reduce carries elements. On a very large torus it is smaller, so that the memory suffices;
- * some hops then carry nothing and are left out.
+ * all-reduce carries elements. On a very large torus the gradients would then need too much memory,
+ * so the number is smaller. Some hops then carry no elements and are left out.
  */
 function elementsOf(torus: Torus, buckets: number): number {
   const chips = chipCount(torus);
@@ -154,8 +160,9 @@ interface Owned {
 }
 
 /**
- * Memories that no pod uses, by their number of pages. Each memory reserves a large range of
- * addresses until it is collected, so thousands of simulations must not make one each.
+ * Memories that no pod uses any more, by their number of pages. Later pods take them again: a
+ * memory reserves a large range of addresses until the garbage collector frees it, so thousands of
+ * simulations must not make one each.
  */
 const unused: Map<number, Owned[]> = new Map();
 

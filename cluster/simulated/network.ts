@@ -23,7 +23,7 @@ export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 const retryUs = 50_000;
 /** Period, in microseconds, in which a Cloud TPU tells its peers that it lives. */
 const beatUs = 1_000_000;
-/** Why a Cloud TPU reports a peer to the master from which nothing arrives any more. */
+/** Reason that a Cloud TPU gives to the master if nothing arrives from a peer any more. */
 const unheard: Refusal = { code: 'timeout', text: 'nothing has arrived for 10000 ms' };
 /** Period, in microseconds, in which a link that is down is tried again. */
 const heldUs = 5000;
@@ -48,7 +48,7 @@ export interface Partner {
 
 /** Callbacks by which a Cloud TPU hears from its links. */
 export interface LinkEvents {
-  /** A sum may be complete, or the all-reduces have thrown an error (`SimulatedIci.error`). */
+  /** Bytes have arrived. So a sum may be complete now, or an all-reduce may have failed. */
   moved(): void;
   /** The connection with a peer has ended although the membership goes on. */
   trouble(peer: number, refusal: Refusal): void;
@@ -66,7 +66,7 @@ export class Network implements Carrier {
   readonly #random: () => number;
   readonly #channels: WeakMap<Partner, Channels> = new WeakMap();
   readonly #traffic: { messages: number; frames: number; hash: number } = { ...noTraffic };
-  /** Links of the Cloud TPUs in their memberships, by the number of the Cloud TPU. */
+  /** By the number of the Cloud TPU: its links in the newest membership that it has joined. */
   readonly #icis: Map<number, SimulatedIci> = new Map();
   readonly #events: WeakMap<SimulatedIci, LinkEvents> = new WeakMap();
   readonly #connections: Set<Connection> = new Set();
@@ -110,7 +110,7 @@ export class Network implements Carrier {
     } else if (channel.held.push(deliver) === 1) this.#deliverLater(partner, channel);
   }
 
-  /** Delivers the messages that wait, once the two reach each other again. */
+  /** Delivers the waiting messages of a channel once master and worker reach each other again. */
   #deliverLater(partner: Partner, channel: Channel): void {
     this.#agenda.after(heldUs, () => {
       if (!this.reaches(partner)) {
@@ -206,7 +206,10 @@ export class Network implements Carrier {
     for (const bytes of held.splice(0)) this.carry(connection, way, bytes);
   }
 
-  /** Sends pieces that arrive at the same time. Later pieces may join them: see `Stream.newest`. */
+  /**
+   * Sends pieces that arrive together. Pieces that are sent later, but at the same virtual time,
+   * may join them (`Stream.newest`).
+   */
   #transmit(connection: Connection, way: Way, pieces: Buffer[], delayUs: number): void {
     const stream = connection.streams[way];
     stream.lastUs = this.#arrival(stream.lastUs, this.#times.frame, delayUs);

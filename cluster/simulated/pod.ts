@@ -28,9 +28,9 @@ export interface SimulatedPodParts {
   readonly times: SimulatedTimes;
   readonly random: () => number;
   readonly log: (event: Happening) => void;
-  /** Called with each committed step of any program, before the caller of `step` gets it. */
+  /** Called with each committed step, of training or evaluation, before `Pod.step` returns it. */
   readonly onCommit: (commit: Commit) => void;
-  /** True if the workers must keep their parameters when the pod closes. */
+  /** True if the workers must go on, with their parameters, after the pod has closed. */
   readonly keepsWorkers: () => boolean;
 }
 
@@ -53,7 +53,7 @@ export async function openSimulatedPod(
   return pod;
 }
 
-/** Time, in microseconds, after which a cut-off master is tried again. */
+/** Wait, in microseconds, before a master that is cut off tries again to connect with a worker. */
 const retryUs = 50_000;
 
 class SimulatedPod implements Pod, Crew, Leader {
@@ -112,7 +112,7 @@ class SimulatedPod implements Pod, Crew, Leader {
     this.#driver.wrote(program, this.#read(program));
   }
 
-  /** Returns an empty object: the links of a simulation are not those of a pod. */
+  /** Returns an empty object: the links of a real pod, which its keys name, are not simulated. */
   linkBytes(): Readonly<Record<string, number>> {
     return {};
   }
@@ -156,7 +156,7 @@ class SimulatedPod implements Pod, Crew, Leader {
   #give(event: MasterEvent): void {
     const { phase } = this.#driver.state;
     this.#driver.give(event);
-    // The driver resolves a promise only when the phase changes.
+    // The driver resolves promises only when the phase of the master's state has changed.
     if (this.#driver.state.phase !== phase) this.#parts.waiting.touch();
   }
 
@@ -169,8 +169,8 @@ class SimulatedPod implements Pod, Crew, Leader {
   }
 
   /**
-   * Returns the progress counters of all Cloud TPUs. Those that do not reach the master keep the
-   * counters that the master has seen last.
+   * Returns the progress counters of all Cloud TPUs. If a Cloud TPU does not reach the master, its
+   * counter is the one that the master has seen last.
    */
   #samples(): readonly number[] {
     this.#links.forEach((link, tpu) => {
@@ -187,7 +187,8 @@ class SimulatedPod implements Pod, Crew, Leader {
     const life = this.#workers.of(tpu);
     if (life !== undefined && life.host === null) this.#connectAfter(this.#drawnMessageUs(), life);
     else {
-      // The worker of an adopted Cloud TPU ends when its host goes over to this master.
+      // If the Cloud TPU was adopted, its worker runs on the machine of another Cloud TPU. This
+      // worker ends, and the Cloud TPU gets a worker on its own machine.
       this.#workers.end(tpu);
       this.#startAfter(this.#parts.times.start, tpu, null);
     }
@@ -260,9 +261,9 @@ class SimulatedPod implements Pod, Crew, Leader {
   }
 
   /**
-   * Ends the worker of a lost Cloud TPU and starts another. A worker that goes on with another
-   * master is left alone. So is one that the master only cannot reach, because the master itself is
-   * cut off: such a worker connects again.
+   * Ends the worker of a lost Cloud TPU and starts another, with two exceptions. If a later master
+   * leads the workers, the worker is left to that master. If this master is cut off, the worker may
+   * live, so the master connects with it again later.
    */
   replace(tpu: number): void {
     const link = this.#links[tpu];

@@ -66,8 +66,8 @@ export class Probe {
   }
 
   /**
-   * Injects the faults that the plan sets for a point. Faults that take no time take effect at once.
-   * For the others returns what the worker must do, in order.
+   * Injects the faults that the plan sets for a point. Most of them take effect at once. For faults
+   * that pause or end the worker, returns what the worker must do, in order.
    */
   waitsAt(point: Point): readonly Wait[] {
     if (point.kind === 'step' && point.phase !== 'evaluate') this.#step = point.step;

@@ -1,6 +1,9 @@
 import type { Agenda } from './agenda.ts';
 
-/** Error of a call that a process does not outlive. No code may handle it and go on. */
+/**
+ * Thrown by a call if the process was killed before or during the call. The code of the process
+ * must not catch it and go on.
+ */
 export class Killed extends Error {
   constructor() {
     super('the process was killed by a fault');
@@ -8,8 +11,8 @@ export class Killed extends Error {
 }
 
 /**
- * Process of a master in virtual time: it runs, stands still for a while, or has ended. What happens
- * to it while it stands still happens when it goes on. What happens after its end has no effect.
+ * Process of a master in virtual time. The process runs, stands still for a while, or has ended.
+ * What it should do while it stands still, it does when it goes on. After its end it does nothing.
  */
 export class Process {
   /** Resolves when the process is killed. */
@@ -19,11 +22,12 @@ export class Process {
   readonly #waiting: (() => void)[] = [];
   #resolveKilled: () => void = () => undefined;
   #isOver = false;
-  /** Virtual times, in microseconds, until which the process stands still and is cut off. */
+  /** Virtual time, in microseconds, until which the process stands still. */
   #stillUntilUs = 0;
+  /** Virtual time, in microseconds, until which the process is cut off from the workers. */
   #cutOffUntilUs = 0;
 
-  /** Calls `touch` whenever it may have resolved a promise (see `Waiting.touch`). */
+  /** `touch` is called after the promise `killed` was resolved. */
   constructor(agenda: Agenda, touch: () => void) {
     this.#agenda = agenda;
     this.#touch = touch;
@@ -42,7 +46,10 @@ export class Process {
     return this.#agenda.nowUs < this.#cutOffUntilUs;
   }
 
-  /** Lets the process do something: now, or when it goes on, or never if it has ended. */
+  /**
+   * Lets the process call `act`: now if the process runs, later if it stands still and then goes
+   * on, never if it has ended.
+   */
   run(act: () => void): void {
     if (this.#isOver) return;
     if (this.#isStill) this.#waiting.push(act);

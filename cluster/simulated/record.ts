@@ -14,7 +14,7 @@ type Told = Parameters<TrainWorld['tell']>[0];
 export class SimulationRecord {
   readonly events: (SimulatedEvent | Committed)[] = [];
   readonly commits: CommitSeen[] = [];
-  /** Batches of the evaluation by the last master that evaluated. */
+  /** Batches that were evaluated. If several masters evaluated, only those of the last one. */
   readonly evaluation: CommitSeen[] = [];
   readonly #notes: Observation['notes'][number][] = [];
   readonly #injections: Observation['injections'][number][] = [];
@@ -46,8 +46,8 @@ export class SimulationRecord {
   }
 
   /**
-   * Records the steps that a master found in the commit log and that no master has told: their master
-   * was lost after it wrote the commit.
+   * Records the steps of `history`, which a master found in the commit log, except those that are
+   * recorded already. The others were committed by a master that was lost before it told them.
    */
   found(history: readonly StepCommitted[]): void {
     for (const step of history) if (step.step > this.lastStep) this.#commit(step);
@@ -59,7 +59,8 @@ export class SimulationRecord {
     if (event.kind === 'straggler') this.#stragglers.push({ ms: this.#nowMs(), tpu: event.tpu });
     if (event.kind === 'ready' && this.#beginMs === 0) this.#beginMs = this.#nowMs();
     if (event.kind === 'evaluating') this.#endMs ??= this.#nowMs();
-    // A later master evaluates from the first batch on.
+    // A master that takes over evaluates all batches again, so the batches recorded before are
+    // dropped.
     if (event.kind === 'evaluating') this.evaluation.length = 0;
   }
 
@@ -70,7 +71,7 @@ export class SimulationRecord {
     this.evaluation.push({ step: step + 1, digest, loss, ms: this.#nowMs(), wallMs });
   }
 
-  /** Returns what was seen of the run, which has failed with `message`, or is done if it is empty. */
+  /** Returns what was seen of the run. An empty `message` says that the run has not failed. */
   observation(message: string): Observation {
     const outcome = message === '' ? 'done' : 'failed';
     const nowMs = this.#nowMs();

@@ -54,8 +54,8 @@ export interface SimulatedOutcome {
 const checkpointsKept = 2;
 
 /**
- * A simulated run with everything that it needs: a clock, a network, workers, a disk and masters. The
- * parts outlive each master.
+ * A simulated run with everything that it needs: a clock, a network, workers, a disk and masters.
+ * After the loss of a master, the next master uses the same clock, network, workers and disk.
  */
 export class Simulation {
   readonly #memory: PodMemory;

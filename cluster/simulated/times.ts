@@ -5,7 +5,10 @@
 export interface SimulatedTimes {
   readonly message: Range;
   readonly frame: Range;
-  /** Time for a worker to start: `start` at the beginning of a run, `replace` as a replacement. */
+  /**
+   * Time that a worker needs to start. `start`: a worker at the beginning of a run. `replace`: a
+   * worker that replaces a lost one.
+   */
   readonly start: Range;
   readonly replace: Range;
   /** Time for an operation of a checkpoint on the disk. */
@@ -15,7 +18,10 @@ export interface SimulatedTimes {
   /** `load`: time to load the programs. `copy`: time to copy parameters from another worker. */
   readonly load: number;
   readonly copy: number;
-  /** Times of four of the five phases of a step. The all-reduce takes the time of its frames. */
+  /**
+   * Times of four of the five phases of a step. The fifth phase, the all-reduce, has no time of its
+   * own: it ends when its frames have arrived.
+   */
   readonly infeed: number;
   readonly compute: number;
   readonly update: number;

@@ -14,8 +14,8 @@ export class Waiting {
   /** Virtual time, in ms, of the last sign of progress. */
   #progressMs = 0;
   /**
-   * True if a promise may have been resolved since the last call of `#drain`. If true, `#drain`
-   * must be called before the next event: it lets the code run that awaits such promises.
+   * True if a promise may have been resolved since the last call of `#drain`. Then `#drain` must be
+   * called before the next event, so that code that awaits a resolved promise runs first.
    */
   #mustDrain = true;
 

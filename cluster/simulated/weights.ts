@@ -29,8 +29,8 @@ export class Weights {
   }
 
   /**
-   * Sets the weights that a program has after `steps` steps to `values[0]`, or to zeros if `values`
-   * is empty.
+   * Writes the weights that a program has after `steps` steps. `values[0]` has the bytes of the new
+   * weights. If `values` is empty, the new weights are zeros.
    */
   write(program: number, steps: number, values: readonly Uint8Array[]): void {
     const words = this.of(program, steps).fill(0);
@@ -63,9 +63,9 @@ export class Weights {
 }
 
 /**
- * Makes a word of weights from a hash. Clears one bit, so that the word is an f32 that is finite.
- * The word must not be a NaN, because all NaNs have the same digest: if a fault flipped a bit of a
- * NaN, the digest would not change.
+ * Makes a word of weights from a hash. Clears the highest bit of the exponent, so that the word is
+ * a finite f32 and not a NaN. All NaNs have the same digest: if a fault flipped a bit of a NaN, the
+ * digest might not change, and the fault would not be seen.
  */
 export function finite(word: number): number {
   return word & 0xbfff_ffff;

@@ -20,9 +20,9 @@ export interface Leader {
   readonly process: Process;
   /** Number of the master, from 1. A later master has a higher number. */
   readonly number: number;
-  /** A worker has sent a message or has died. Called when the news arrives at the master. */
+  /** Called when the master learns that a worker has sent a message or has died. */
   reported(link: MasterLink, report: WorkerReport): void;
-  /** The worker has gone over to another master. Called when the news arrives. */
+  /** Called when this master learns that the worker has connected with another master. */
   left(link: MasterLink): void;
 }
 
@@ -41,7 +41,7 @@ export class MasterLink {
     return this.life.site;
   }
 
-  /** True while nothing passes between the master and all workers. */
+  /** True while the master is cut off: no message passes between the master and any worker. */
   get isCutOff(): boolean {
     return this.master.process.isCutOff;
   }
@@ -60,8 +60,8 @@ export interface WorkersParts {
 }
 
 /**
- * Workers of a simulated slice. They outlive a master: a worker keeps its weights, and connects with
- * the next master.
+ * Workers of a simulated slice. They outlive a master: a worker keeps its weights, and connects
+ * with the next master.
  */
 export class Workers {
   readonly #parts: WorkersParts;
@@ -106,7 +106,7 @@ export class Workers {
     return this.#links.get(link.life) === link;
   }
 
-  /** Starts a worker, which has a connection with `master`, the leader. */
+  /** Starts a worker and connects it with `master`. Only the leader calls `start`. */
   start(tpu: number, host: number | null, master: Leader, generation: number): MasterLink {
     const { faults, topology, programs, agenda, network, times, log } = this.#parts;
     const cores = new Cores(tpu, host ?? tpu, this.#parts.cores, dueAt(tpu, faults, topology));
@@ -128,8 +128,8 @@ export class Workers {
   }
 
   /**
-   * Connects a worker with `master`, and makes it report its state. Its former master, if it lives,
-   * hears that the worker has left.
+   * Connects a worker with `master`. The worker then reports its state. If the worker was connected
+   * with another master, and that master still runs, that master is told that the worker has left.
    */
   connect(life: Life, master: Leader, generation: number): MasterLink {
     const before = this.#links.get(life);
@@ -144,7 +144,7 @@ export class Workers {
     return link;
   }
 
-  /** Sends a message to a worker. It is lost if the worker has connected with another master. */
+  /** Sends a message to a worker. If `link` is no longer current, the message is lost. */
   send(link: MasterLink, message: ToWorker): void {
     const { life } = link;
     this.#parts.network.send(link, 'toWorker', () => {
@@ -170,8 +170,9 @@ export class Workers {
   }
 
   /**
-   * Ends the workers of adopted Cloud TPUs that are connected with a master which has ended: a
-   * process hosts a second Cloud TPU only for the master that asked for it.
+   * Called when a master has ended. `process` is the process of the master. A worker may run on the
+   * machine of another Cloud TPU, because the master asked for this. Ends all such workers that are
+   * connected with the master.
    */
   endGuestsOf(process: Process): void {
     for (const life of this.#lives) {

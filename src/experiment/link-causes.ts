@@ -31,9 +31,9 @@ export interface SliceLink {
 /** Who held up the all-reduces of one step. Each list has one entry for each Cloud TPU. */
 export interface LinkCauses {
   /**
-   * Time, in ms, by which the Cloud TPU held up the others inside the all-reduces: more than 0 for
-   * at most one. A Cloud TPU that only comes late to them, because its other phases take longer,
-   * has 0.
+   * Time, in ms, by which the Cloud TPU held up the others inside the all-reduces. At most one
+   * Cloud TPU has more than 0. A Cloud TPU has 0 if it only begins the all-reduces late, because
+   * its other phases take longer.
    */
   readonly heldUpMs: readonly number[];
   /**
@@ -94,9 +94,13 @@ export function causesOf(reports: readonly StepReport[], links: SliceLinks): Lin
 
 /**
  * Returns for each Cloud TPU the time, in ms, for which it made the others wait: the mean wait on
- * the links that leave it, minus the mean wait on the links that enter it. One that waits makes the
- * next one wait as long, and so on around the ring; the difference is 0 for these, and is left for
- * the one with which the wait began. `waitsMs` has the waits that each Cloud TPU reported.
+ * the links that leave the Cloud TPU, minus the mean wait on the links that enter it. `waitsMs` has
+ * the waits that each Cloud TPU reported.
+ *
+ * The reason for the difference: a Cloud TPU that waits makes its successor in the ring wait as
+ * long. For a Cloud TPU that only passes a wait on in this way, the two means are equal and the
+ * difference is 0. The Cloud TPU with which the wait began has not waited for others, so its
+ * difference is the whole wait.
  */
 export function causedMs(waitsMs: readonly (readonly number[])[], links: SliceLinks): number[] {
   const caused = links.entering.map(() => 0);
@@ -108,10 +112,11 @@ export function causedMs(waitsMs: readonly (readonly number[])[], links: SliceLi
 }
 
 /**
- * Returns `LinkCauses.heldUpMs`. For the Cloud TPU that caused most, it is what it caused beyond the
- * time by which its other phases took longer; but at most the mean time of the others in the
- * all-reduce, because a lane that waits while its cores compute slows nobody down. The others have
- * 0: as waits turn from one axis to the other, a part of them seems to be theirs.
+ * Returns `LinkCauses.heldUpMs`. Only the Cloud TPU that caused the longest wait can have more than
+ * 0: the wait that it caused, minus the time by which its other phases took longer. The result is
+ * at most the mean time of the others in the all-reduce, because a lane that waits while its cores
+ * compute slows nobody down. The others have 0: they may seem to have caused a part of the wait,
+ * but only because waits pass through them from one axis of the torus to the other.
  */
 function heldUpMs(reports: readonly StepReport[], caused: readonly number[]): number[] {
   const reduceMs = reports.map(({ phaseMs }) => at(phaseMs, allReduce));
@@ -130,7 +135,7 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, it) => total + it, 0);
 }
 
-/** Returns a wait that a worker reported; 0 if it is missing, negative or no number. */
+/** Returns a wait that a worker reported; 0 if the wait is missing, negative or not finite. */
 function readable(ms: number | undefined): number {
   return ms !== undefined && ms > 0 && Number.isFinite(ms) ? ms : 0;
 }

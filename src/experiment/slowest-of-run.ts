@@ -6,7 +6,10 @@ interface Sums {
   ownMs: number;
   othersMs: number;
   causedMs: number;
-  /** For each link that was the slowest in a step: in how many steps, and the sum of its waits. */
+  /**
+   * For each link that was the slowest link in some of these steps: the number of such steps, and
+   * the sum of the waits on the link in them.
+   */
   readonly links: Map<string, { steps: number; waitMs: number }>;
 }
 

@@ -59,8 +59,8 @@ function waitsOf(
   slowest: Slowest,
   causes: LinkCauses,
 ): Pick<StepTiming, 'waitMs' | 'causedMs'> {
-  // A Cloud TPU that holds up the others inside an all-reduce does not wait in that time, so the
-  // time does not count.
+  // The time that a Cloud TPU waits in the all-reduce. The time in which it holds up the others is
+  // no wait, so it is subtracted.
   const reduceMs = reports.map(({ tpu, phaseMs }) =>
     Math.max(0, at(phaseMs, allReduce) - (causes.heldUpMs[tpu] ?? 0)),
   );

@@ -41,10 +41,11 @@ export function ownPhaseMs({ tpu, phaseMs }: StepReport, { heldUpMs }: LinkCause
 }
 
 /**
- * Detects stragglers. A Cloud TPU becomes a straggler when, in {@link stragglerStepsMin} consecutive steps,
- * it was the slowest and its own work took at least {@link factorMin} times the median of the
- * others. It stays a straggler until the first step in which this is not so. It is reported each
- * time it becomes a straggler.
+ * Detects stragglers. A Cloud TPU lags in a step if it is the slowest and its own work takes at
+ * least {@link factorMin} times the median of the own work of the others. A Cloud TPU becomes a
+ * straggler when it has lagged in {@link stragglerStepsMin} consecutive steps. The straggler is
+ * reported then, and is one until the first step in which it does not lag. If it becomes a
+ * straggler again, it is reported again.
  */
 export class StragglerWatch {
   #tpu = -1;

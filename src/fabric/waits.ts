@@ -8,9 +8,8 @@ const lanesALink = 2;
 
 /**
  * Times for which the lanes of one worker waited for frames, by link. A lane is a quarter of the
- * vector of one chip. Times are measured on the *clock of waits*, which runs only while the worker
- * can do nothing but wait. So the time in which the worker computes is no wait, although the frame
- * for which a lane waits may not have arrived.
+ * vector of one chip. Times are measured on the *clock of waits*, which stands still while the
+ * worker computes. So a lane whose frame is missing adds no wait as long as the worker computes.
  *
  * No method allocates memory, except {@link take}.
  */
@@ -20,9 +19,12 @@ export class LinkWaits {
    * nothing.
    */
   readonly #clockMs = new Float64Array(1);
-  /** For each lane of the worker: the time at which its wait began. */
+  /** For each lane of the worker: the time, on the clock of waits, at which its last wait began. */
   readonly #sinceMs: Float64Array;
-  /** Sum of the waits for each link that enters a chip: index of the chip · 4 + direction. */
+  /**
+   * Sum of the waits for each link that enters a chip of the worker. The index of a link in this
+   * array is 4 · (index of the chip) + direction.
+   */
   readonly #sumsMs: Float64Array;
   /** Index in `#sumsMs` of each link that comes from another worker. */
   readonly #entering: readonly number[];
@@ -57,8 +59,8 @@ export class LinkWaits {
 
   /**
    * Returns the waits that have ended since the last call, in ms: one entry for each link of
-   * `enteringLinks`, in that order. It is the mean over the two lanes that use the link, so it is
-   * never longer than the time that has passed.
+   * `enteringLinks`, in that order. Two lanes use a link and may wait at the same time. So an entry
+   * is the mean of the two lanes, not the sum, which could be longer than the time that has passed.
    */
   take(): number[] {
     const waits = this.#entering.map((link) => at(this.#sumsMs, link) / lanesALink);

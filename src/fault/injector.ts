@@ -12,7 +12,9 @@ import {
   targetsOf,
 } from './plan.ts';
 
-/** A point that a worker or the master has reached. Numbers count from 1, as in plans. */
+/**
+ * A point that a worker or the master has reached. Steps and generations count from 1, as in plans.
+ */
 export type Point =
   | {
       readonly kind: 'step';
@@ -58,9 +60,13 @@ export function dueInMaster(faults: readonly Fault[]): readonly Due[] {
 }
 
 /**
- * Returns the Cloud TPUs whose workers inject a fault when they reach its position. A fault of a
- * link is injected by the Cloud TPU that sends over the link, a partition by the first Cloud TPU of
- * the second group, a fault of the master or of its disk by Cloud TPU 0.
+ * Returns the Cloud TPUs whose workers inject a fault when they reach the position of the fault:
+ *
+ * - a fault at a commit or at a checkpoint: none, because the master injects it;
+ * - a fault of the master or of its disk at any other position: Cloud TPU 0;
+ * - a fault of a link: the Cloud TPU that sends over the link;
+ * - a partition: the first Cloud TPU of the second group;
+ * - any other fault: the Cloud TPUs that it hits.
  */
 function injectorsOf(fault: Fault, grid: Grid): readonly number[] {
   if (isInMaster(fault)) return [];
@@ -114,7 +120,7 @@ function firstOfEach<T>(values: readonly T[], keyOf: (value: T) => string): read
   return [...first.values()];
 }
 
-/** True if a fault takes effect at a point. A position in wall time matches no point. */
+/** True if a fault takes effect at a point. A fault that is due at a wall time matches no point. */
 export function matches({ at }: Fault, point: Point): boolean {
   if ('afterMs' in at) return false;
   if ('during' in at) {

@@ -17,8 +17,8 @@ import {
 } from './plan.ts';
 
 /**
- * True if a kind of pod can inject a fault, otherwise the reason why it cannot. The reason is put
- * after the name of the fault in a message: "flip-bit: threads share memory, …".
+ * True if a kind of pod can inject a fault, otherwise the reason why it cannot. A message has the
+ * name of the fault and then the reason: "flip-bit: threads share memory, …".
  */
 type Support = true | string;
 

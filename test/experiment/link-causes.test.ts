@@ -7,7 +7,7 @@ import { flatTorus, podTorus, type Torus } from '../../src/fabric/torus.ts';
 import type { StepReport } from '../../src/pod/messages.ts';
 import { makeSlice } from '../fabric/slice.ts';
 
-/** Slices of 2 to 12 Cloud TPUs, among them rings; with four chips or with one chip each. */
+/** Slices of 2 to 12 Cloud TPUs, some of them rings. A Cloud TPU has four chips, or only one. */
 const slices: fc.Arbitrary<Torus> = fc
   .tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 3 }), fc.boolean())
   .filter(([columns, rows]) => columns * rows > 1)
@@ -17,9 +17,9 @@ const slices: fc.Arbitrary<Torus> = fc
 
 interface Delay {
   readonly tpu: number;
-  /** Phase to which the time counts for which it stands still. */
+  /** Phase that the report makes longer by the time for which the Cloud TPU stands still. */
   readonly phase: 'compute' | 'all-reduce';
-  /** Number of rounds after which it stands still. */
+  /** Number of rounds before the Cloud TPU stands still. */
   readonly rounds: number;
   readonly ms: number;
 }
@@ -28,8 +28,9 @@ const workMs = 40;
 
 /**
  * Runs one step whose all-reduce goes through real lanes, on a clock that advances by 1 ms a round.
- * In a round each Cloud TPU makes the hops that it can, except the one that stands still. That one
- * is the first in a round, so it has made only its first hop after one round.
+ * In a round the Cloud TPUs make, one after another, the hops that they can. Cloud TPU `slow` goes
+ * first. In the first round no other Cloud TPU has sent a frame before it, so `slow` makes only its
+ * first hop. After `rounds` rounds `slow` stands still, and makes no hop, for `ms` rounds.
  */
 function stepWith(torus: Torus, { tpu: slow, phase, rounds, ms }: Delay): StepReport[] {
   let nowMs = 0;

@@ -44,7 +44,10 @@ test('the links that enter a worker are those from other workers to its chips, e
   );
 });
 
-/** Times at which receivers found queues empty, seen from outside the lanes. */
+/**
+ * Measures, from outside the lanes, how long the receivers of each link waited: from the first look
+ * into an empty queue to the look that finds a frame.
+ */
 class Observer {
   /** True while no queue takes a frame. */
   areFull = false;
@@ -164,7 +167,8 @@ describe('on a thread that also computes', () => {
       late?.progress();
     };
     waiting?.finish(0, nowMs + 60_000);
-    // In the second sleep it waits until the other has read its last frame.
+    // In the first sleep, worker `waiting` waits for a frame, which counts as a wait. In the second
+    // sleep, it waits until worker `late` has read its last frame, which does not count.
     expect(sleeps).toBe(2);
     expect(waiting?.takeWaits()).toEqual([30, 30]);
     expect(late?.takeWaits()).toEqual([0, 0]);

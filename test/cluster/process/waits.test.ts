@@ -16,8 +16,8 @@ const longSlow = 13;
 const longMs = 400;
 
 /**
- * Writes a plan in which the Cloud TPU stands still at a hop of each slow step: for 30 ms, and in
- * one step much longer.
+ * Writes a plan in which Cloud TPU `slow` stands still at a hop of each step from `firstSlow` to
+ * `longSlow`: for `longMs` in step `longSlow`, and for 30 ms in each of the others.
  */
 function writePlan(path: string): void {
   const faults = Array.from({ length: longSlow - firstSlow + 1 }, (_, i) => ({
@@ -36,17 +36,19 @@ test('a Cloud TPU that stands still inside the all-reduce is named, and its link
   const lines = readFileSync(join(folder, 'record/events.ndjson'), 'utf8').trim().split('\n');
   const events = lines.map((line) => JSON.parse(line) as StepTold | Straggler);
   const steps = events.filter((it) => it.kind === 'step');
-  // Each of the 2×2 Cloud TPUs has two links from each of its neighbours in four directions.
+  // From each of the four directions two links enter a Cloud TPU: one for each of the two chips on
+  // that side. So each Cloud TPU reports eight waits.
   for (const { tpuLinkWaitMs } of steps)
     expect(tpuLinkWaitMs?.map((waits) => waits.length)).toEqual([8, 8, 8, 8]);
   const slowSteps = steps.filter(({ step }) => step >= firstSlow && step <= lastSlow);
   const named = slowSteps.filter(({ slowest }) => slowest?.tpu === slow);
   expect(named.length).toBeGreaterThanOrEqual(0.6 * slowSteps.length);
-  // The chips of Cloud TPU 2, at column 0 and row 1, have x = 0 or 1 and y = 2 or 3.
+  // The link must leave Cloud TPU 2, at column 0 and row 1. Its chips have x = 0 or 1, y = 2 or 3.
   for (const { timing } of named)
     expect(timing?.slowestLink?.link).toMatch(/^chip\([01],[23]\)[+-][xy]$/);
   expect(named.some(({ timing }) => timing?.slowestPhase === 'all-reduce')).toBe(true);
-  // The others measure all of a long wait. The one that stands still measures none for itself.
+  // In the step with the long pause, the Cloud TPUs that wait for Cloud TPU `slow` measure most of
+  // the pause as a wait. Cloud TPU `slow` itself does not measure its pause as a wait.
   const long = steps.find(({ step }) => step === longSlow);
   expect(long?.slowest?.tpu).toBe(slow);
   expect(long?.timing?.slowestLink?.waitMs).toBeGreaterThan(0.6 * longMs);

@@ -11,7 +11,10 @@ const run: SimulatedRun = { topology: { columns: 4, rows: 2 }, steps: 8, evaluat
 const at = { step: 4, phase: 'reduce-scatter', hop: 2 } as const;
 const link = [1, 2] as const;
 
-/** A fault of links and the notes that it causes. A note is its event and Cloud TPU: `lost 2`. */
+/**
+ * A fault of links and the notes that it causes. A note is written as its event and the number of
+ * the Cloud TPU, for example `lost 2`.
+ */
 type Case = readonly [name: string, fault: Fault, notes: readonly string[]];
 
 const suspected = ['suspected 1', 'resumed null'];
@@ -103,8 +106,9 @@ test('a slow link takes the time of its bytes', async () => {
     return observation.endMs;
   };
   // A frame has a header of 64 bytes and a payload of 16 to 32 bytes. At 1,000 bytes a second one
-  // frame takes 80 to 96 ms. In a step the link carries 12 frames: 3 in each of the two phases along
-  // X, for each of the 2 forward lanes. The credits of the opposite lanes take some time too.
+  // frame takes 80 to 96 ms. In a step the link carries 12 frames: 2 forward lanes use it, each in
+  // the two phases along X, with 3 frames a phase. The link also carries the credits for frames of
+  // the backward lanes, which take some time too.
   const slow: Fault = { fault: 'bandwidth', link, bytesPerSecond: 1000, at: { step: 2 } };
   const differenceMs = (await ends([slow])) - (await ends([]));
   expect(differenceMs).toBeGreaterThan(11 * 80);
@@ -143,8 +147,9 @@ const linkFaults: fc.Arbitrary<Fault> = fc
     const [x, y] = [tpu % 4, Math.floor(tpu / 4)];
     const to = isAlongX ? 4 * y + ((x + 1) % 4) : 4 * (1 - y) + x;
     const fault = { fault: kind, link: [tpu, to], both, at: { step, phase } } as LinkFault;
-    // Spoilt frames can cost a Cloud TPU, and a run fails if it loses one too often. So a fault
-    // that spoils frames lasts at most 100 ms. A link that is down spoils none and may last longer.
+    // A fault that spoils frames can make the master give up a Cloud TPU, and a run fails if the
+    // same Cloud TPU is lost too often. So such a fault lasts at most 100 ms. A link that is down
+    // spoils no frames, so `link-down` may last longer.
     if (kind === 'link-down') return { ...fault, for: { ms } };
     return lasts ? { ...fault, for: { ms: ms / 10 } } : fault;
   });

@@ -15,7 +15,10 @@ const compute = { step: 6 } as const;
 const commit = { step: 6, phase: 'commit' } as const;
 const checkpoint = { step: 8, phase: 'checkpoint' } as const;
 
-/** A fault, how the masters end, and the notes as event and number of the Cloud TPU. */
+/**
+ * A fault and what follows from it. `ends`: how each master ended, in order. `notes`: each note as
+ * its event and the number of the Cloud TPU, for example `lost 2`.
+ */
 type Case = readonly [
   name: string,
   fault: MasterFault | DiskFault,
