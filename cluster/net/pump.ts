@@ -48,7 +48,10 @@ interface Heard {
   silentBeats: number;
 }
 
-/** How many beats may pass without a frame of a peer. The next beat reports the peer. */
+/**
+ * Largest number of successive calls of {@link Pump.beat} between which no frame of a peer arrives.
+ * The next call returns the peer.
+ */
 export const silentBeatsMax = 10;
 
 /**

@@ -55,7 +55,10 @@ export const controlWords = { progress: 0, awaitsInfeed: 1 } as const;
  */
 export const infeedDepth = 4;
 
-/** Size of a line, in bytes. Every area of the memory begins at a multiple of this size. */
+/**
+ * Size, in bytes, of the unit in which the memory is laid out: at least a cache line of the
+ * processor. Every area of the memory begins at a multiple of it.
+ */
 const lineBytes = 128;
 /** Size of a WebAssembly page, in bytes. */
 export const pageBytes = 65536;

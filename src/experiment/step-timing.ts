@@ -51,8 +51,9 @@ function longestOf(phaseMs: readonly number[]): StepTiming['slowestPhase'] {
 }
 
 /**
- * Returns the mean wait of the Cloud TPUs other than the slowest, and the part of this wait that
- * the slowest one caused.
+ * Returns how long the Cloud TPUs other than the slowest waited for others in the all-reduce, as a
+ * mean. Also returns the part of this time that the slowest one caused. The rest was caused by
+ * others, or by the time that the frames take.
  */
 function waitsOf(
   reports: readonly StepReport[],

@@ -307,7 +307,10 @@ export interface Expectations {
     /** Bound of the time from a fault to the first commit after its report, such as `<10s`. */
     readonly time?: string;
   };
-  /** `named`: the first report of every fault names its target. */
+  /**
+   * `named`: the first note or `straggler` event after each fault must name the Cloud TPU that the
+   * fault hits.
+   */
   readonly culprit?: 'named';
   /** Recovery paths, each of which the run must have taken. */
   readonly sometimes?: readonly RecoveryPath[];

@@ -2,7 +2,10 @@ import { type PlannedRun, runWithoutFaults } from '../cli/planned-run.ts';
 import { keyOf } from '../experiment/same-run.ts';
 import type { Observation } from '../fault/verdict.ts';
 
-/** Runs without faults that this process has trained or is training, by {@link keyOfRun}. */
+/**
+ * The runs without faults that this process has trained or is training. Keys are those of
+ * {@link keyOfRun}.
+ */
 const trained = new Map<string, Promise<Observation>>();
 
 /**

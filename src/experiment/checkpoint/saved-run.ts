@@ -58,7 +58,10 @@ export interface SavedRun {
   readonly trainSamples: number;
   /** Number of steps of the whole run. */
   readonly steps: number;
-  /** The learning rates of the run, computed by this version of the program. */
+  /**
+   * The learning rates of the run that resumes. They are computed anew, not read from the
+   * checkpoint.
+   */
   readonly rates: Rates;
   readonly mark: RunMark | undefined;
 }

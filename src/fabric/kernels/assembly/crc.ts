@@ -67,9 +67,11 @@ export function move(ring: usize, at: usize, source: usize, bytes: usize): usize
 }
 
 /**
- * Folds the last 5888 bytes of a message and the contents of the ring into the 304 bytes at `tail`.
- * Every lane but the last 19 (304 bytes) is removed and xored into the bytes that come 145, 183,
- * 211 and 300 bytes later.
+ * Folds the end of a message into the 304 bytes at `tail`. The end of the message has 5888 bytes;
+ * before they are folded, each of them is xored with the byte of the ring that earlier calls have
+ * left for it. To fold a lane (16 bytes) means to xor it into the bytes that begin 145, 183, 211 and
+ * 300 bytes behind its start, and to drop the lane. All lanes but the last 19 (304 bytes) are
+ * folded.
  */
 export function finish(ring: usize, source: usize, tail: usize): void {
   const end = ring + ringBytes;
