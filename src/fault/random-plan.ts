@@ -250,13 +250,14 @@ function drawStepPosition(
 }
 
 /**
- * Number of hops of a bucket in a phase of a collective, if the bucket is summed first along X,
- * then along Y. A ring along X has two chips for each column, a ring along Y two for each row. A
- * round in a ring of n chips is n hops. `reduce-scatter` and `all-gather` are one round along X
- * each, `all-reduce` is two rounds along Y.
+ * Largest number of hops that a lane makes in a phase of a collective. Some lanes go along X first
+ * and then along Y, the others along Y first. A ring has two chips for each column or row of the
+ * slice, and a round in a ring of n chips is n hops. `reduce-scatter` and `all-gather` are one round
+ * each along the first axis of the lane, `all-reduce` is two rounds along its second axis.
  */
 export function hopsOf(phase: StepPhase, { columns, rows }: Topology): number {
-  return phase === 'all-reduce' ? 4 * rows : 2 * columns;
+  const longest = 2 * Math.max(columns, rows);
+  return phase === 'all-reduce' ? 2 * longest : longest;
 }
 
 /** True if the phase is one of a collective, so that its positions have a bucket and a hop. */
