@@ -207,6 +207,16 @@ export function isFrame(bytes: Uint8Array): boolean {
   return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);
 }
 
+/** Returns the kind of an encoded frame. The number is not checked. */
+export function kindOf(frame: Buffer): number {
+  return frame.readUInt16LE(6);
+}
+
+/** Returns the index of the queue in the header of an encoded frame: link · 2 + colour. */
+export function queueOf(frame: Buffer): number {
+  return frame.readUInt32LE(20);
+}
+
 /** Receiver of the frames of a stream. */
 export interface FrameSink {
   /**

@@ -9,7 +9,7 @@ import {
 } from '../../src/fabric/torus.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import { endsOf, type Fault, type LinkFault } from '../../src/fault/plan.ts';
-import { frameKinds, headerBytes } from './frame.ts';
+import { frameKinds, headerBytes, kindOf, queueOf } from './frame.ts';
 import { colours } from './route.ts';
 
 /** Bytes that one Cloud TPU sends to another over a connection: one frame, or a part of a frame. */
@@ -37,6 +37,8 @@ export interface Passage {
   readonly resets: boolean;
   /** True if the packet must wait until the link works again. */
   readonly isHeld: boolean;
+  /** True if the next packet overtakes this packet. */
+  readonly isOvertaken: boolean;
 }
 
 /** A fault of a link, or a partition. */
@@ -44,54 +46,57 @@ export type NetworkFault = LinkFault | (Fault & { readonly fault: 'partition' })
 
 interface Active {
   readonly fault: NetworkFault;
+  /**
+   * If the fault names a link: the number of the link and that of the link in the opposite
+   * direction, as frames have them.
+   */
+  readonly links: readonly [number, number] | undefined;
   readonly isOver: IsOver;
   /** Number of packets that the fault may still affect. */
   left: number;
 }
 
 /**
- * Kinds of faults that affect only one frame. If the plan gives a fault a duration or a share, the
- * fault may affect more frames. A `reset` affects only one frame in any case.
+ * Kinds of faults that affect tensor frames, and only one of them. If the plan gives a fault a
+ * duration or a share, the fault may affect more frames. A `reset` affects only one frame in any
+ * case.
  */
-const ofOneFrame = ['lose', 'duplicate', 'reorder', 'truncate', 'corrupt', 'reset'];
+const ofTensorFrames = ['lose', 'duplicate', 'reorder', 'truncate', 'corrupt', 'reset'];
 
 /** The active faults of links: of all links of a simulated pod, or of the links of one process. */
 export class LinkFaults {
   readonly #topology: Topology;
   readonly #torus: Torus;
   readonly #random: () => number;
-  readonly #nowUs: () => number;
+  readonly #nowMs: () => number;
   #active: Active[] = [];
   #step = 0;
-  /**
-   * Packets that a fault `reorder` has held back, at most one for each direction of a connection.
-   * Such a packet is sent after the next packet of the same direction.
-   */
-  readonly #overtaken: Map<string, Buffer> = new Map();
 
   /**
    * The header of a frame contains the number of a link. `torus` is the torus on which the links
    * have these numbers. It is the torus of all chips of the slice, or a smaller torus that has one
    * chip for each Cloud TPU. `random` returns numbers in [0, 1).
    */
-  constructor(topology: Topology, torus: Torus, random: () => number, nowUs: () => number) {
+  constructor(topology: Topology, torus: Torus, random: () => number, nowMs: () => number) {
     this.#topology = topology;
     this.#torus = torus;
     this.#random = random;
-    this.#nowUs = nowUs;
+    this.#nowMs = nowMs;
   }
 
   /** True if no fault is active, so that packets need not be passed to `pass`. */
   get isEmpty(): boolean {
-    return this.#active.length === 0 && this.#overtaken.size === 0;
+    return this.#active.length === 0;
   }
 
   begin(fault: NetworkFault): void {
-    const isOver = endOf(fault.for, this.#step, this.#nowUs() / 1000);
+    const isOver = endOf(fault.for, this.#step, this.#nowMs());
     const isOnce =
-      ofOneFrame.includes(fault.fault) &&
+      ofTensorFrames.includes(fault.fault) &&
       (fault.fault === 'reset' || (fault.for === undefined && !('share' in fault)));
-    this.#active.push({ fault, isOver, left: isOnce ? 1 : Number.POSITIVE_INFINITY });
+    const isNamed = 'link' in fault && typeof fault.link === 'string';
+    const links = isNamed ? this.#numbersOf(fault.link) : undefined;
+    this.#active.push({ fault, links, isOver, left: isOnce ? 1 : Number.POSITIVE_INFINITY });
   }
 
   /** Tells that a step begins. Its number decides when faults with a duration in steps end. */
@@ -114,7 +119,7 @@ export class LinkFaults {
   pass(packet: Packet): Passage {
     this.#endFaults();
     let pieces: readonly Buffer[] = [packet.bytes];
-    let [delayUs, sendingUs, resets] = [0, 0, false];
+    let [delayUs, sendingUs, resets, isOvertaken] = [0, 0, false, false];
     for (const active of this.#active) {
       if (!this.#hits(active, packet)) continue;
       const { fault } = active;
@@ -122,41 +127,28 @@ export class LinkFaults {
       active.left--;
       delayUs += this.#delayOf(fault);
       sendingUs += sendingTime(fault, packet.bytes.length);
-      pieces = pieces.flatMap((it) => this.#damage(fault, it, packet));
+      pieces = pieces.flatMap((it) => this.#damage(fault, it));
       resets ||= fault.fault === 'reset';
+      isOvertaken ||= fault.fault === 'reorder';
     }
-    pieces = this.#withOvertaken(packet, pieces);
-    return { pieces, delayUs, sendingUs, resets, isHeld: false };
+    return { pieces, delayUs, sendingUs, resets, isHeld: false, isOvertaken };
   }
 
   #endFaults(): void {
-    const nowMs = this.#nowUs() / 1000;
+    const nowMs = this.#nowMs();
     const isActive = ({ isOver, left }: Active): boolean => left > 0 && !isOver(this.#step, nowMs);
     if (!this.#active.every(isActive)) this.#active = this.#active.filter(isActive);
   }
 
-  #hits({ fault, left }: Active, packet: Packet): boolean {
-    if (fault.fault === 'partition')
+  #hits({ fault, links }: Active, packet: Packet): boolean {
+    if (fault.fault === 'partition') {
       return groupOf(fault, packet.fromSite) !== groupOf(fault, packet.toSite);
-    if (left <= 0 || !this.#isOn(fault, packet)) return false;
-    const isWhole =
-      fault.fault === 'link-down' || fault.fault === 'delay' || fault.fault === 'bandwidth';
-    if (!isWhole && packet.bytes.readUInt16LE(6) !== frameKinds.tensor) return false;
-    return fault.share === undefined || this.#random() < fault.share;
-  }
-
-  #isOn({ link, both = false }: LinkFault, { from, to, bytes }: Packet): boolean {
-    if (typeof link !== 'string') {
-      return (from === link[0] && to === link[1]) || (both && from === link[1] && to === link[0]);
     }
-    const [forward, backward] = this.#numbersOf(link);
-    // The number of the queue in the header gives the number of a link. A tensor frame travels over
-    // this link. A credit names the queue of the tensor frames that it acknowledges, so it travels
-    // over the link in the opposite direction.
-    const isCredit = bytes.readUInt16LE(6) !== frameKinds.tensor;
-    const queue = Math.floor(bytes.readUInt32LE(20) / colours);
-    const [own, other] = isCredit ? [backward, forward] : [forward, backward];
-    return queue === own || (both && queue === other);
+    const isOn = links === undefined ? isBetween(fault, packet) : isOnLink(fault, links, packet);
+    if (!isOn) return false;
+    const isOfTensors = ofTensorFrames.includes(fault.fault);
+    if (isOfTensors && kindOf(packet.bytes) !== frameKinds.tensor) return false;
+    return fault.share === undefined || this.#random() < fault.share;
   }
 
   /** Numbers, on `#torus`, of the link named `name` and of the link in the opposite direction. */
@@ -175,15 +167,12 @@ export class LinkFaults {
     return Math.round(1000 * (ms + (jitterMs === 0 ? 0 : jitterMs * this.#random())));
   }
 
-  #damage({ fault }: LinkFault, bytes: Buffer, { from, to }: Packet): readonly Buffer[] {
+  #damage({ fault }: LinkFault, bytes: Buffer): readonly Buffer[] {
     switch (fault) {
       case 'lose':
         return [];
       case 'duplicate':
         return [bytes, Buffer.from(bytes)];
-      case 'reorder':
-        this.#overtaken.set(`${from} ${to}`, bytes);
-        return [];
       case 'truncate':
         return [bytes.subarray(0, headerBytes + Math.floor((bytes.length - headerBytes) / 2))];
       case 'reset':
@@ -194,21 +183,34 @@ export class LinkFaults {
         return [bytes];
     }
   }
-
-  /**
-   * Returns `pieces`. If a fault `reorder` has held back an earlier packet of the same direction,
-   * puts that packet after the pieces.
-   */
-  #withOvertaken({ from, to, bytes }: Packet, pieces: readonly Buffer[]): readonly Buffer[] {
-    const key = `${from} ${to}`;
-    const late = this.#overtaken.get(key);
-    if (late === undefined || late === bytes) return pieces;
-    this.#overtaken.delete(key);
-    return [...pieces, late];
-  }
 }
 
-const held: Passage = { pieces: [], delayUs: 0, sendingUs: 0, resets: false, isHeld: true };
+const held: Passage = {
+  ...{ pieces: [], delayUs: 0, sendingUs: 0, resets: false },
+  ...{ isHeld: true, isOvertaken: false },
+};
+
+/** True if a packet goes from one to the other of the two Cloud TPUs that a fault names. */
+function isBetween({ link: [a, b], both = false }: LinkFault, { from, to }: Packet): boolean {
+  return (from === a && to === b) || (both && from === b && to === a);
+}
+
+/**
+ * True if a packet travels over a link. The number of the queue in the header gives the number of a
+ * link. A tensor frame travels over this link. A credit names the queue of the tensor frames that it
+ * acknowledges, so it travels over the link in the opposite direction. Other frames name no link.
+ */
+function isOnLink(
+  { both = false }: LinkFault,
+  [forward, backward]: readonly [number, number],
+  { bytes }: Packet,
+): boolean {
+  const kind = kindOf(bytes);
+  if (kind !== frameKinds.tensor && kind !== frameKinds.credit) return false;
+  const link = Math.floor(queueOf(bytes) / colours);
+  const [own, other] = kind === frameKinds.tensor ? [forward, backward] : [backward, forward];
+  return link === own || (both && link === other);
+}
 
 /**
  * Index of the group of a Cloud TPU in a partition. A Cloud TPU that is in no group counts as a

@@ -1,5 +1,18 @@
 import type { FromWorker } from '../../src/pod/messages.ts';
 import type { Refusal } from './frame.ts';
+import { silentBeatsMax } from './pump.ts';
+
+/** Time, in ms, after which a Cloud TPU tells its peers again that it lives. */
+export const beatMs = 1000;
+/** Longest time, in ms, for which nothing may arrive from a peer before the peer is reported. */
+export const silentMs: number = beatMs * silentBeatsMax;
+/** Reason that an end gives if its peer has closed the connection without a word. */
+export const ended: Refusal = { code: 'peer', text: 'the connection has ended' };
+/** Reason that a Cloud TPU gives to the master if nothing arrives from a peer any more. */
+export const unheard: Refusal = {
+  code: 'timeout',
+  text: `nothing has arrived for ${silentMs} ms`,
+};
 
 /**
  * Time, in ms, between the end of a connection to a peer and the report of that peer to the master.

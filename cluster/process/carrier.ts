@@ -19,8 +19,9 @@ import {
   type TensorServer,
 } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
+import { ended, unheard } from '../net/trouble.ts';
 import type { Wire } from '../net/wire.ts';
-import { Ici, silentMs } from './ici.ts';
+import { Ici } from './ici.ts';
 import type { ProcessLayout } from './layout.ts';
 
 /** Constructor arguments of a {@link Carrier}. */
@@ -71,9 +72,6 @@ export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
  * membership yet refuses the connection.
  */
 const retryMs = 50;
-
-/** Why a Cloud TPU reports a peer to the master from which nothing arrives any more. */
-const unheard: Refusal = { code: 'timeout', text: `nothing has arrived for ${silentMs} ms` };
 
 /**
  * Connects the links of one Cloud TPU to its neighbours over sockets, and transfers parameters
@@ -275,7 +273,7 @@ export class Carrier {
 
   #closed(peer: number, generation: number, refusal: Refusal | undefined): void {
     if (generation !== this.#generation) return;
-    this.#parts.trouble(peer, refusal ?? { code: 'peer', text: 'the connection has ended' });
+    this.#parts.trouble(peer, refusal ?? ended);
   }
 
   /** Returns the wire with which the pump writes to a peer: with the faults of the plan, if any. */

@@ -3,14 +3,11 @@ import { Engine, EngineDoorbell } from '../../src/fabric/engine.ts';
 import { sumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
-import { Pump, silentBeatsMax } from '../net/pump.ts';
+import { Pump } from '../net/pump.ts';
 import type { Hosting } from '../net/route.ts';
+import { beatMs } from '../net/trouble.ts';
 import type { ProcessLayout } from './layout.ts';
 
-/** Time, in ms, after which a process tells its peers again that it lives. */
-const beatMs = 1000;
-/** Longest time, in ms, for which nothing may arrive from a peer before the peer is reported. */
-export const silentMs: number = beatMs * silentBeatsMax;
 /**
  * Time, in ms, after which the engine is called again while an all-reduce is under way, even if
  * nothing arrives. So a much longer time between two calls is no wait for other Cloud TPUs: it
@@ -36,7 +33,7 @@ export interface IciParts {
    * through a socket. `cause` is the reason.
    */
   readonly unshared: (peer: number, cause: string) => void;
-  /** Called when nothing has been heard from a peer for {@link silentMs}; once for each peer. */
+  /** Called when nothing has been heard from a peer for `silentMs` of net/trouble.ts; once for each peer. */
   readonly silent: (peer: number) => void;
   /**
    * Called before each hop of an all-reduce. Undefined unless the fault plan of the run has faults

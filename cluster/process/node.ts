@@ -418,7 +418,5 @@ export class Node {
 
 /** Returns the faults of the links that leave a Cloud TPU. Their random numbers follow from `tpu`. */
 function linkFaultsOf(tpu: number, topology: Topology, torus: Torus): LinkFaults {
-  return new LinkFaults(topology, torus, mulberry32(tpu), () =>
-    Math.round(1000 * performance.now()),
-  );
+  return new LinkFaults(topology, torus, mulberry32(tpu), () => performance.now());
 }

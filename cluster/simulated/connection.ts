@@ -1,11 +1,15 @@
+import type { FaultyPath } from '../net/faulty-path.ts';
 import type { FrameSink, Refusal } from '../net/frame.ts';
 import { FrameReader, refusalCodes } from '../net/frame.ts';
 import { refusalRecord } from '../net/handshake.ts';
+import { ended } from '../net/trouble.ts';
 import type { Wire } from '../net/wire.ts';
 import type { SimulatedIci } from './ici.ts';
 
 /** What a connection needs from the network. */
 export interface Carrier {
+  /** Returns the path of the bytes from `from` to `to`, with the faults of links. */
+  pathOf(connection: Connection, way: Way, from: SimulatedIci, to: SimulatedIci): FaultyPath;
   /** Brings bytes to the other end of the connection. `way` is the direction. */
   carry(connection: Connection, way: Way, bytes: Buffer): void;
   /**
@@ -29,15 +33,12 @@ interface Stream {
   readonly to: SimulatedIci;
   /** Virtual time, in microseconds, at which the newest bytes arrive. */
   lastUs: number;
-  /** Virtual time, in microseconds, until which earlier bytes occupy a slow link. */
-  freeUs: number;
   /**
    * The newest bytes, and the virtual time, in microseconds, at which they were sent. Bytes that
    * are sent at the same time join them; all of them then arrive together.
    */
   newest: { readonly sentUs: number; readonly pieces: Buffer[] } | undefined;
-  /** Bytes that wait until a broken link works again. */
-  readonly held: Buffer[];
+  readonly path: FaultyPath;
 }
 
 /**
@@ -64,7 +65,10 @@ export class Connection {
     const [tensors, credits] = this.#wires;
     const toReceiver = receiver.pump.openIn(sender.tpu, credits);
     const toSender = sender.pump.openOut(receiver.tpu, tensors);
-    this.streams = [makeStream(toReceiver, receiver), makeStream(toSender, sender)];
+    this.streams = [
+      makeStream(toReceiver, receiver, carrier.pathOf(this, 0, sender, receiver)),
+      makeStream(toSender, sender, carrier.pathOf(this, 1, receiver, sender)),
+    ];
     for (const bytes of this.#early.splice(0)) carrier.carry(this, 1, bytes);
   }
 
@@ -84,6 +88,7 @@ export class Connection {
   close(way: Way, refusal: Refusal): void {
     if (this.#isClosed[way]) return;
     this.#isClosed[way] = true;
+    this.streams[way].path.drop();
     this.#carrier.closing(this, opposite(way));
     const { to } = this.streams[way];
     const peer = this.streams[opposite(way)].to.tpu;
@@ -95,7 +100,7 @@ export class Connection {
   #wire(way: Way): Wire {
     return {
       write: (head, payload) => {
-        const bytes = payload === undefined ? Buffer.from(head) : joined(head, payload);
+        const bytes = Buffer.concat(payload === undefined ? [head] : [head, payload]);
         if (this.streams === undefined) this.#early.push(bytes);
         else this.#carrier.carry(this, way, bytes);
         return true;
@@ -106,19 +111,9 @@ export class Connection {
   }
 }
 
-/** Reason that an end gives if its peer has closed the connection without a word. */
-export const ended: Refusal = { code: 'peer', text: 'the connection has ended' };
-
-function makeStream(sink: FrameSink | Refusal, to: SimulatedIci): Stream {
+function makeStream(sink: FrameSink | Refusal, to: SimulatedIci, path: FaultyPath): Stream {
   if ('code' in sink) throw new Error(`a simulated connection was refused: ${sink.text}`);
-  return { reader: new FrameReader(sink), to, lastUs: 0, freeUs: 0, newest: undefined, held: [] };
-}
-
-function joined(head: Uint8Array, payload: Uint8Array): Buffer {
-  const bytes = Buffer.allocUnsafe(head.length + payload.length);
-  bytes.set(head);
-  bytes.set(payload, head.length);
-  return bytes;
+  return { reader: new FrameReader(sink), to, lastUs: 0, newest: undefined, path };
 }
 
 function opposite(way: Way): Way {

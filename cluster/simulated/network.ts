@@ -1,8 +1,10 @@
 import type { Topology, Torus } from '../../src/fabric/torus.ts';
+import { type Departure, FaultyPath } from '../net/faulty-path.ts';
 import type { Refusal } from '../net/frame.ts';
 import { LinkFaults } from '../net/link-faults.ts';
+import { beatMs, ended, unheard } from '../net/trouble.ts';
 import type { Agenda } from './agenda.ts';
-import { type Carrier, Connection, ended, type Way } from './connection.ts';
+import { type Carrier, Connection, type Way } from './connection.ts';
 import type { SimulatedIci } from './ici.ts';
 import { drawn, type Range, type SimulatedTimes } from './times.ts';
 import { hash } from './weights.ts';
@@ -17,15 +19,11 @@ export interface Traffic {
 }
 
 /** Traffic of a pod that has not started. */
-export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
+const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 
 /** Wait, in microseconds, before the next attempt to connect to a neighbour. */
 const retryUs = 50_000;
-/** Period, in microseconds, in which a Cloud TPU tells its peers that it lives. */
-const beatUs = 1_000_000;
-/** Reason that a Cloud TPU gives to the master if nothing arrives from a peer any more. */
-const unheard: Refusal = { code: 'timeout', text: 'nothing has arrived for 10000 ms' };
-/** Period, in microseconds, in which a link that is down is tried again. */
+/** Time, in microseconds, after which messages that a partition holds back are tried again. */
 const heldUs = 5000;
 
 /** Messages of one direction between a master and a worker. */
@@ -81,7 +79,7 @@ export class Network implements Carrier {
     this.#agenda = agenda;
     this.#times = times;
     this.#random = random;
-    this.faults = new LinkFaults(topology, torus, random, () => agenda.nowUs);
+    this.faults = new LinkFaults(topology, torus, random, () => agenda.nowMs);
   }
 
   get traffic(): Traffic {
@@ -145,7 +143,7 @@ export class Network implements Carrier {
   }
 
   #beatLater(ici: SimulatedIci, reported: Set<number>): void {
-    this.#agenda.after(beatUs, () => {
+    this.#agenda.after(1000 * beatMs, () => {
       if (ici.isOver) return;
       for (const peer of ici.beat()) {
         if (!reported.has(peer)) this.trouble(ici, peer, unheard);
@@ -167,43 +165,28 @@ export class Network implements Carrier {
 
   // ------------------------------------------------------------------------------------- carrier
 
+  pathOf(connection: Connection, way: Way, from: SimulatedIci, to: SimulatedIci): FaultyPath {
+    const ends = { from: from.tpu, to: to.tpu, fromSite: from.site, toSite: to.site };
+    return new FaultyPath(this.faults, ends, {
+      nowUs: () => this.#agenda.nowUs,
+      later: (us, act) => this.#agenda.after(us, act),
+      depart: (departure) => this.#depart(connection, way, departure),
+    });
+  }
+
   carry(connection: Connection, way: Way, bytes: Buffer): void {
-    const stream = connection.streams[way];
-    if (stream.held.length > 0) {
-      stream.held.push(bytes);
-      return;
-    }
-    const { newest } = stream;
-    if (!this.faults.isEmpty) this.#pass(connection, way, bytes);
+    const { path, newest } = connection.streams[way];
+    if (!path.isClear) path.take(bytes);
     else if (newest?.sentUs === this.#agenda.nowUs) newest.pieces.push(bytes);
     else this.#transmit(connection, way, [bytes], 0);
   }
 
-  /** Sends bytes over a link that has, or may have, a fault. */
-  #pass(connection: Connection, way: Way, bytes: Buffer): void {
-    const stream = connection.streams[way];
-    const { tpu: from, site: fromSite } = connection.streams[way === 0 ? 1 : 0].to;
-    const { tpu: to, site: toSite } = stream.to;
-    const passage = this.faults.pass({ from, to, fromSite, toSite, bytes });
-    if (passage.isHeld) {
-      stream.held.push(bytes);
-      this.#agenda.after(heldUs, () => this.#retry(connection, way));
-      return;
-    }
+  #depart(connection: Connection, way: Way, { pieces, us, resets }: Departure): void {
     const { nowUs } = this.#agenda;
-    stream.freeUs = Math.max(stream.freeUs, nowUs) + passage.sendingUs;
-    const delayUs = passage.delayUs + stream.freeUs - nowUs;
-    this.#transmit(connection, way, [...passage.pieces], delayUs);
-    if (!passage.resets) return;
-    this.#agenda.at(Math.max(stream.lastUs, this.#agenda.nowUs), () =>
-      connection.close(way, ended),
-    );
-  }
-
-  #retry(connection: Connection, way: Way): void {
-    const { held, to } = connection.streams[way];
-    if (to.isOver) return;
-    for (const bytes of held.splice(0)) this.carry(connection, way, bytes);
+    this.#transmit(connection, way, [...pieces], us - nowUs);
+    if (!resets) return;
+    const { lastUs } = connection.streams[way];
+    this.#agenda.at(Math.max(lastUs, nowUs), () => connection.close(way, ended));
   }
 
   /**
