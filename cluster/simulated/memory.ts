@@ -26,7 +26,10 @@ import { pageBytes } from '../threads/layout.ts';
 
 /** Number of elements of the smallest chunk into which an all-reduce cuts a vector. */
 const chunkElements = 4;
-/** Largest total size of the gradients of all Cloud TPUs, in bytes. */
+/**
+ * Largest number of bytes that the gradients of all Cloud TPUs may have together. On a larger torus
+ * the vectors are shorter.
+ */
 const gradientBytesMax = 2 ** 29;
 
 /** Places of one Cloud TPU in the memory of a simulated pod. */

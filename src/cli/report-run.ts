@@ -41,8 +41,9 @@ export function writeReportPage(folder: string, html: string): void {
 }
 
 /**
- * Reads a run folder that is not kept, and writes its report to a page. The page does not name the
- * folder but `plan`, the path of the fault plan. Throws the errors of {@link showReport}.
+ * Writes the report of a run folder to a page, as {@link writeReportPage} does. For a folder that is
+ * deleted afterwards: the page names `plan`, the path of the fault plan, instead of the folder.
+ * Throws the errors of {@link showReport}.
  */
 export function writePageOfPlan(folder: string, html: string, plan: string): void {
   writePage(html, reportOf(folder, plan, plan), 'fault plan');

@@ -108,14 +108,20 @@ function drawFlip(memory: Memory): Draw {
   };
 }
 
-/** A straggler: a little slower for the rest of the run, or much slower for some steps. */
+/**
+ * Draws a fault `slow`. It makes the Cloud TPU either a little slower for the rest of the run, or
+ * much slower for one to three steps.
+ */
 function drawSlow({ tpu, at }: Place, draws: Draws): Fault {
   if (draws.chance(0.3)) return { fault: 'slow', tpu, at, factor: draws.whole(2, 3) };
   const factor = draws.pick([2, 5, 20, 100, 400]);
   return { fault: 'slow', tpu, at, factor, for: { steps: draws.whole(1, 3) } };
 }
 
-/** A fault of the links from a Cloud TPU to the next one in its row or in its column. */
+/**
+ * Draws a fault of the links from a Cloud TPU to one of two neighbours: the next one in its row, or
+ * the next one in its column.
+ */
 function drawLinkFault(fault: LinkFaultKind, { grid, tpu, at }: Place, draws: Draws): Fault {
   const { columns, rows } = grid;
   const x = tpu % columns;

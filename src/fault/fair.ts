@@ -11,8 +11,9 @@ import {
 } from './plan.ts';
 
 /**
- * Returns the phase in which a fault is injected: `compute` if its position names only a step.
- * Returns undefined if its position is a time.
+ * Returns the phase in which a fault is injected. If the position of the fault names a step and no
+ * phase, this is `compute`. Returns undefined for a fault that a plan sets to a wall time
+ * (`afterMs`), because such a fault has no phase.
  */
 export function phaseOf({ at }: Fault): string | undefined {
   if ('during' in at) return at.during;

@@ -61,8 +61,9 @@ export function withOperands<T extends HloInstruction>(
  * receives an instruction and its rewritten operands, and returns the replacement. A parameter must
  * be replaced by a parameter.
  *
- * To keep an instruction, `rewrite` returns the result of {@link withOperands}. This is the same
- * object if the operands are the same. If nothing changes, the same computation is returned.
+ * To keep an instruction, `rewrite` returns the result of {@link withOperands}, which is the
+ * instruction itself unless an operand has changed. If no instruction changes, `mapInstructions`
+ * returns `computation` itself.
  */
 export function mapInstructions(
   computation: HloComputation,

@@ -1,7 +1,8 @@
 /**
- * Meaning of each field of a log line, by name. A field has the same meaning in the file of `pod
- * train --log`, in the logs of master, workers and supervisor, in the log of a job, and in the
- * answer of `/status`. Times end in `Ms` and are in ms.
+ * For each field of a log line: its name and its meaning. The meaning is the same in all places
+ * that have the field: in the file that `pod train --log` writes, in the logs of master, workers
+ * and supervisor, in the log of a job, and in the answer of `/status`. Fields whose names end in
+ * `Ms` are times in ms.
  */
 export const logFields: Readonly<Record<string, string>> = {
   // Of every line.

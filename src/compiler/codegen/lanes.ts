@@ -112,8 +112,8 @@ export class Lanes {
   }
 
   /**
-   * Rounds an f32 to the nearest value that `type` can represent. For `bf16` rounds as
-   * numerics/bf16.ts does. For any other type returns `x` unchanged.
+   * Returns code that rounds an f32 to the nearest value of the given type. If the type is `bf16`,
+   * the code rounds as numerics/bf16.ts does. For any other type returns `x` unchanged.
    */
   rounded(type: ElementType, x: Node): Node {
     if (type !== 'bf16') return x;
