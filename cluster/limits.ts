@@ -1,4 +1,11 @@
 /**
+ * Longest time, in ms, that a core waits for a neighbour or for its infeed. There is one limit for
+ * each implementation of the MXU: with the systolic MXU a neighbour needs much longer for one
+ * instruction, so the core waits longer for it.
+ */
+export const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
+
+/**
  * Limits of a pod that matter to its operator. docs/REFERENCE.md lists them in a table that
  * `scripts/limits.ts` writes from this file. Times are in ms.
  */

@@ -1,30 +1,16 @@
 import { limits } from '../cluster/limits.ts';
 import { bodyBytesMax, pageMax, waitMsMax } from '../cluster/master/job-api.ts';
 import { restartMsMax } from '../src/cli/job-client.ts';
-import { assert } from '../src/numerics/assert.ts';
 import { suspicionsMax } from '../src/pod/master/agreement.ts';
 import { untimedFactor } from '../src/pod/master/failure-detector.ts';
+import { withTable } from './doc-table.ts';
 
 /** Path of the page that contains the table of limits. */
 export const limitsPage = 'docs/REFERENCE.md';
 
-const begin = '<!-- limits -->\n';
-const end = '<!-- /limits -->';
-
-/**
- * Returns a copy of the text `page` in which the current table of limits replaces the text between
- * the markers `begin` and `end`.
- */
+/** Returns a copy of the text `page` with the table of limits made anew from the code. */
 export function withLimits(page: string): string {
-  const from = page.indexOf(begin);
-  const to = page.indexOf(end);
-  assert(from >= 0 && to > from, `${limitsPage} has no markers for the table of limits`);
-  return `${page.slice(0, from + begin.length)}${table()}${page.slice(to)}`;
-}
-
-function table(): string {
-  const rows = [['limit', 'value'], ['---', '---'], ...limitRows()];
-  return rows.map((row) => `| ${row.join(' | ')} |\n`).join('');
+  return withTable(page, 'limits', [['limit', 'value'], limitRows()]);
 }
 
 /** Returns the rows of the table. A row has a limit in words, and its value with a unit. */

@@ -11,11 +11,10 @@
  * not fit the sources any more.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { columns } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
-import { compiles, makeCopy, tool } from './defects/copy.ts';
+import { compiles, fits, makeCopy, tool, withChange } from './defects/copy.ts';
 import type { Defect } from './defects/defect.ts';
 import { defects } from './defects/list.ts';
 
@@ -55,27 +54,18 @@ function plantAll(): number {
 type Outcome = 'caught' | 'not caught' | 'does not fit' | 'fails without the defect';
 
 function plant(copy: string, defect: Defect): { readonly outcome: Outcome } {
-  const path = join(copy, defect.file);
-  const before = readFileSync(path, 'utf8');
-  const outcome = outcomeOf(copy, path, before, defect);
-  writeFileSync(path, before);
+  const outcome = outcomeOf(copy, defect);
   say(`${outcome.padEnd(12)}  ${defect.name}: ${defect.test}, "${defect.title}"`);
   return { outcome };
 }
 
-function outcomeOf(copy: string, path: string, before: string, defect: Defect): Outcome {
-  if (before.split(defect.from).length !== 2) return 'does not fit';
+function outcomeOf(copy: string, defect: Defect): Outcome {
+  if (!fits(copy, defect)) return 'does not fit';
   if (!passes(copy, defect)) return 'fails without the defect';
-  writeFileSync(
-    path,
-    before.replace(defect.from, () => defect.to),
-  );
   // The copy is compiled, because some tests run compiled programs. If the defect does not compile,
   // the test is not run: the compiler finds such a defect without any test.
-  if (!compiles(copy)) return 'does not fit';
-  const isCaught = !passes(copy, defect);
-  writeFileSync(path, before);
-  if (!compiles(copy)) return 'does not fit';
+  const isCaught = withChange(copy, defect, () => !passes(copy, defect));
+  if (typeof isCaught === 'string' || !compiles(copy)) return 'does not fit';
   return isCaught ? 'caught' : 'not caught';
 }
 

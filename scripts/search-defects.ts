@@ -11,11 +11,12 @@
  * fit the sources any more.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SearchResult } from '../src/cli/chaos-search.ts';
+import { parsePlan } from '../src/fault/read.ts';
 import { commandOf, wholeNumber } from './command.ts';
-import { compiles, makeCopy } from './defects/copy.ts';
+import { makeCopy, withChange } from './defects/copy.ts';
 import type { Change } from './defects/defect.ts';
 import { searchDefects } from './defects/search.ts';
 
@@ -53,20 +54,12 @@ function searchAll({ only = '', seeds }: Options): number {
 
 type Outcome = 'found' | 'not found' | 'does not fit';
 
-function searchFor(copy: string, { name, file, from, to }: Change, seeds: number): Outcome {
-  const path = join(copy, file);
-  const before = readFileSync(path, 'utf8');
-  if (before.split(from).length !== 2) return tell(name, 'does not fit', '');
-  writeFileSync(
-    path,
-    before.replace(from, () => to),
-  );
-  try {
-    if (!compiles(copy)) return tell(name, 'does not fit', 'the copy does not compile');
-    return tell(name, ...search(copy, seeds));
-  } finally {
-    writeFileSync(path, before);
-  }
+function searchFor(copy: string, change: Change, seeds: number): Outcome {
+  const { name } = change;
+  const found = withChange(copy, change, () => search(copy, seeds));
+  if (found === 'does not fit') return tell(name, found, '');
+  if (found === 'does not compile') return tell(name, 'does not fit', 'the copy does not compile');
+  return tell(name, ...found);
 }
 
 /** Tries at most `seeds` plans in a copy, until one of them breaks an invariant. */
@@ -83,7 +76,7 @@ function search(copy: string, seeds: number): readonly [Outcome, string] {
   const [first] = failures;
   const took = `${plans} plans, ${seconds.toFixed(0)} s`;
   if (first === undefined) return ['not found', took];
-  const faults = first.plan.split('\n').filter((line) => /^\s*- .*fault:/.test(line)).length;
+  const faults = parsePlan(first.plan, first.file).faults.length;
   const { seed, violation } = first;
   return ['found', `seed ${seed}, ${violation.invariant}, ${faults} faults; ${took}`];
 }

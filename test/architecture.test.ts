@@ -36,7 +36,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'model',
     'data',
   ],
-  run: ['numerics', 'files', 'pod', 'fault', 'model', 'experiment'],
+  run: ['numerics', 'files', 'isa', 'pod', 'fault', 'model', 'experiment'],
   observe: ['numerics', 'picture', 'isa', 'pod', 'fault', 'experiment', 'run'],
   cli: [
     'spec',

@@ -6,6 +6,7 @@ import { compiled } from './cluster/compiled.ts';
 /** Files in scripts/ that other scripts import, and that are not programs. */
 const parts = [
   'command',
+  'doc-table',
   'fuzz-assaults',
   'fuzz-inputs',
   'fuzz-line',

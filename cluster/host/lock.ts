@@ -10,7 +10,7 @@ import {
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { PodError } from '../../src/numerics/error.ts';
+import { messageOf, PodError } from '../../src/numerics/error.ts';
 import { findInLibc, type LibcFunction } from './libc.ts';
 import { isAlive, ownIdentity, type ProcessIdentity } from './process-identity.ts';
 
@@ -247,7 +247,6 @@ function attempt<T>(what: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new PodError('io', `${what}: could not be locked: ${why}`, error);
+    throw new PodError('io', `${what}: could not be locked: ${messageOf(error)}`, error);
   }
 }

@@ -3,7 +3,7 @@
  *   docker compose run --rm --no-deps --no-TTY master set-token <my-token
  */
 import { readSync } from 'node:fs';
-import { PodError } from '../../src/numerics/error.ts';
+import { messageOf, PodError } from '../../src/numerics/error.ts';
 import { tokenBytesMax, tokenPath } from '../net/token.ts';
 import { replaceToken } from './token-file.ts';
 
@@ -12,7 +12,7 @@ try {
   process.stdout.write('the token was replaced\n');
 } catch (error) {
   const code = error instanceof PodError ? error.code : 'io';
-  process.stderr.write(`pod: ${code}: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.stderr.write(`pod: ${code}: ${messageOf(error)}\n`);
   process.exitCode = error instanceof PodError ? error.exitCode : 5;
 }
 

@@ -4,7 +4,7 @@ import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import type { EarlierMasters } from '../../src/experiment/past.ts';
 import { keyDigest } from '../../src/experiment/same-run.ts';
 import { assert } from '../../src/numerics/assert.ts';
-import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
+import { type ErrorCode, messageOf, PodError } from '../../src/numerics/error.ts';
 import { type CommitFile, type CommitFiles, nodeCommitFiles } from './commit-files.ts';
 import {
   type Failed,
@@ -294,8 +294,7 @@ class FileLog implements CommitLog {
     try {
       return work();
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new PodError('io', `commit log ${this.#path}: ${why}`, cause);
+      throw new PodError('io', `commit log ${this.#path}: ${messageOf(cause)}`, cause);
     }
   }
 }

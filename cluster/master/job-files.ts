@@ -9,9 +9,9 @@ import {
   renameSync,
   statSync,
   truncateSync,
-  writeSync,
 } from 'node:fs';
 import { readAt as readFrom, readRegularFile } from '../../src/files/read.ts';
+import { writeAll } from '../../src/files/write.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
 
@@ -86,8 +86,7 @@ function read(path: string): string | undefined {
 function write(path: string, text: string): void {
   const file = openSync(path, 'w', 0o600);
   try {
-    const bytes = Buffer.from(text);
-    for (let start = 0; start < bytes.length; ) start += writeSync(file, bytes, start);
+    writeAll(file, Buffer.from(text));
     fsyncSync(file);
   } finally {
     closeSync(file);

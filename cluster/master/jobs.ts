@@ -62,8 +62,11 @@ export interface CancelledJob extends Submitted {
   readonly endedMs: number;
 }
 
+/** A job that is done, failed or cancelled. */
+export type EndedJob = DoneJob | FailedJob | CancelledJob;
+
 /** True if a job is done, failed or cancelled. */
-export function hasEnded(job: Job): job is DoneJob | FailedJob | CancelledJob {
+export function hasEnded(job: Job): job is EndedJob {
   return job.state !== 'queued' && job.state !== 'running';
 }
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import { parseJson } from '../../src/files/json.ts';
 import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
-import { count, real, timing } from '../../src/run/schema.ts';
+import { byPhase, count, real, timing } from '../../src/run/schema.ts';
 
 /**
  * A line of a commit log. `generation` is the number of the membership in which the line was
@@ -125,9 +125,7 @@ export class LogContents {
 
 const positive = z.int().min(1);
 const generation = positive;
-const phaseMs = z.strictObject({
-  ...{ infeed: real, compute: real, 'all-reduce': real, update: real, outfeed: real, commit: real },
-});
+const phaseMs = z.strictObject(byPhase(real));
 // Commits come first, because most records are commits and the members are tried in order.
 const schema = z.union([
   z.strictObject({

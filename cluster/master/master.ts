@@ -173,10 +173,8 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   const jobs = new JobServer({
     ...{ folder, run: runOne, now: Date.now },
     check: (words) => submittedWords(words, topology),
-    log(msg, fields) {
-      logger.info(fields, msg);
-      countEnd(msg.replace(/^job-/, ''));
-    },
+    log: (msg, fields) => logger.info(fields, msg),
+    ended: (state) => countEnd(state),
   });
   const countEnd = metrics.addQueue(() => jobs.list());
   workers?.startAll();

@@ -2,11 +2,11 @@ import { Counter, Gauge, Registry } from 'prom-client';
 import type { Sink } from '../../src/run/stream.ts';
 import type { ProcessPod } from '../process/pod.ts';
 import { JobMetrics } from './job-metrics.ts';
-import type { Job } from './jobs.ts';
+import type { EndedJob, Job } from './jobs.ts';
 import { addProcessMetrics } from './process-metrics.ts';
 
-/** Ends of a job that are counted. */
-const ends = ['done', 'failed', 'cancelled'] as const;
+/** States in which a job ends. */
+const ends: readonly EndedJob['state'][] = ['done', 'failed', 'cancelled'];
 
 /** A metric of a master, for the docs. */
 export interface MetricFamily {
@@ -56,9 +56,9 @@ export class Metrics {
 
   /**
    * Adds the metrics of a queue of jobs. `list` returns all jobs. Returns a function to call with
-   * each state in which a job ends; other states are ignored.
+   * the state in which a job has ended.
    */
-  addQueue(list: () => readonly Pick<Job, 'state'>[]): (state: string) => void {
+  addQueue(list: () => readonly Pick<Job, 'state'>[]): (state: EndedJob['state']) => void {
     const registers = [this.#registry];
     const gauge = (name: string, help: string, state: Job['state']): void => {
       new Gauge({
@@ -75,9 +75,7 @@ export class Metrics {
       help: 'Jobs that ended while this master ran, by state: done, failed, cancelled.',
     });
     for (const state of ends) ended.inc({ state }, 0);
-    return (state) => {
-      if (ends.some((it) => it === state)) ended.inc({ state });
-    };
+    return (state) => ended.inc({ state });
   }
 
   /** Returns name, type, labels and help text of each metric. */

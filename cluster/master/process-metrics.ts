@@ -1,4 +1,4 @@
-import { type EventLoopUtilization, performance } from 'node:perf_hooks';
+import { performance } from 'node:perf_hooks';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { version } from '../../src/cli/version.ts';
 
@@ -32,7 +32,7 @@ export function addProcessMetrics(registry: Registry): void {
     registry,
     'nodejs_eventloop_busy_seconds_total',
     'Time in which the event loop did not wait for events; its rate is the utilization.',
-    () => (performance.eventLoopUtilization() satisfies EventLoopUtilization).active / 1000,
+    () => performance.eventLoopUtilization().active / 1000,
   );
 }
 

@@ -9,6 +9,7 @@ import { type JobFiles, nodeJobFiles } from './job-files.ts';
 import { JobLog, type LogPiece } from './job-log.ts';
 import {
   type DamagedJob,
+  type EndedJob,
   hasEnded,
   type Job,
   JobStore,
@@ -67,6 +68,8 @@ export interface JobServerOptions {
   readonly now: () => number;
   /** Writes a line to the master's own log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
+  /** Called when a job has ended, with how it ended. */
+  readonly ended?: (state: EndedJob['state']) => void;
   readonly files?: JobFiles;
 }
 
@@ -344,7 +347,10 @@ export class JobServer {
   #put(job: Job, report?: Report): Job {
     this.#store.write(job, report);
     this.#remember(job);
-    if (hasEnded(job)) this.#options.log(`job-${job.state}`, { id: job.id });
+    if (hasEnded(job)) {
+      this.#options.log(`job-${job.state}`, { id: job.id });
+      this.#options.ended?.(job.state);
+    }
     this.#changed(job.id);
     return job;
   }

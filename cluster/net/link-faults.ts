@@ -8,7 +8,13 @@ import {
   type Torus,
 } from '../../src/fabric/torus.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
-import { endsOf, type Fault, type LinkFault } from '../../src/fault/plan.ts';
+import {
+  endsOf,
+  type Fault,
+  hitsOneFrame,
+  isFrameFault,
+  type LinkFault,
+} from '../../src/fault/plan.ts';
 import { frameKinds, headerBytes, kindOf, queueOf } from './frame.ts';
 import { colours } from './route.ts';
 
@@ -56,13 +62,6 @@ interface Active {
   left: number;
 }
 
-/**
- * Kinds of faults that affect tensor frames, and only one of them. If the plan gives a fault a
- * duration or a share, the fault may affect more frames. A `reset` affects only one frame in any
- * case.
- */
-const ofTensorFrames = ['lose', 'duplicate', 'reorder', 'truncate', 'corrupt', 'reset'];
-
 /** The active faults of links: of all links of a simulated pod, or of the links of one process. */
 export class LinkFaults {
   readonly #topology: Topology;
@@ -91,12 +90,14 @@ export class LinkFaults {
 
   begin(fault: NetworkFault): void {
     const isOver = endOf(fault.for, this.#step, this.#nowMs());
-    const isOnce =
-      ofTensorFrames.includes(fault.fault) &&
-      (fault.fault === 'reset' || (fault.for === undefined && !('share' in fault)));
     const isNamed = 'link' in fault && typeof fault.link === 'string';
     const links = isNamed ? this.#numbersOf(fault.link) : undefined;
-    this.#active.push({ fault, links, isOver, left: isOnce ? 1 : Number.POSITIVE_INFINITY });
+    this.#active.push({
+      fault,
+      links,
+      isOver,
+      left: hitsOneFrame(fault) ? 1 : Number.POSITIVE_INFINITY,
+    });
   }
 
   /** Tells that a step begins. Its number decides when faults with a duration in steps end. */
@@ -146,8 +147,7 @@ export class LinkFaults {
     }
     const isOn = links === undefined ? isBetween(fault, packet) : isOnLink(fault, links, packet);
     if (!isOn) return false;
-    const isOfTensors = ofTensorFrames.includes(fault.fault);
-    if (isOfTensors && kindOf(packet.bytes) !== frameKinds.tensor) return false;
+    if (isFrameFault(fault) && kindOf(packet.bytes) !== frameKinds.tensor) return false;
     return fault.share === undefined || this.#random() < fault.share;
   }
 

@@ -2,7 +2,14 @@ import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
 import { laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
-import { linkCount, linkName, neighbour, opposite, placement } from '../../src/fabric/torus.ts';
+import {
+  linkCount,
+  linkName,
+  linkNumber,
+  neighbour,
+  opposite,
+  placement,
+} from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { headerBytes, lineBytes } from './frame.ts';
 import { mapBytes } from './segment.ts';
@@ -102,7 +109,7 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   for (let link = 0; link < linkCount(torus); link++) {
     const direction = (link & 3) as Direction;
     const far = neighbour(torus, link >> 2, direction);
-    const back = far * 4 + opposite(direction);
+    const back = linkNumber(far, opposite(direction));
     const from = placement(torus, link >> 2).worker;
     const to = placement(torus, far).worker;
     const source = at(processOf, from);

@@ -11,7 +11,7 @@ import { Window } from './window.ts';
  * Bounded queue of frames (first in, first out), used by one thread only. Counts of frames are
  * modulo 2^32.
  */
-class FrameRing {
+export class FrameRing {
   readonly #frames: readonly Frame[] = Array.from({ length: queueDepth }, emptyFrame);
   #head = 0;
   #tail = 0;
@@ -226,7 +226,8 @@ export class SocketInLink implements InLink {
   }
 }
 
-function copyFrame(from: Readonly<Frame>, to: Frame): void {
+/** Copies all fields of a frame. */
+export function copyFrame(from: Readonly<Frame>, to: Frame): void {
   to.address = from.address;
   to.bytes = from.bytes;
   to.generation = from.generation;

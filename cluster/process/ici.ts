@@ -116,7 +116,7 @@ export class Ici {
 
   #progress(): void {
     this.#engine.progress();
-    if (this.#poll === undefined && this.#engine.isBusy) this.#pollLater();
+    if (this.#poll === undefined && this.#allReduce.isBusy) this.#pollLater();
   }
 
   #pollLater(): void {
@@ -127,7 +127,7 @@ export class Ici {
   }
 
   #beat(): void {
-    for (const peer of this.pump.beat(this.#engine.isBusy)) {
+    for (const peer of this.pump.beat(this.#allReduce.isBusy)) {
       if (this.#reported.has(peer)) continue;
       this.#reported.add(peer);
       this.#silent(peer);

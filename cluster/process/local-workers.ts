@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { messageOf } from '../../src/numerics/error.ts';
 import { identityOf, isAlive, type ProcessIdentity } from '../host/process-identity.ts';
 import { lastErrorIn } from './last-error.ts';
 import type { Death } from './pod.ts';
@@ -146,7 +147,7 @@ export class LocalWorkers {
       child = startProcess(folder, name, { ...env, ...workerEnv(tpu, controlPort) });
     } catch (error) {
       const none = this.#watch(tpu, { pid: 0, start: '' }, life);
-      this.#died(tpu, none, error instanceof Error ? error.message : String(error));
+      this.#died(tpu, none, messageOf(error));
       return;
     }
     const { pid = 0 } = child;

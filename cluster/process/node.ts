@@ -2,17 +2,18 @@ import { hostname } from 'node:os';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
-import { PodError } from '../../src/numerics/error.ts';
+import { messageOf, PodError } from '../../src/numerics/error.ts';
 import { mulberry32 } from '../../src/numerics/generator.ts';
 import { checkFromWorker, type FromWorker, type ToWorker } from '../../src/pod/messages.ts';
 import type { Program } from '../../src/pod/pod.ts';
+import { waitMsLimits } from '../limits.ts';
 import type { Refusal } from '../net/frame.ts';
 import { LinkFaults } from '../net/link-faults.ts';
 import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
 import { accusation, isCorrupt, troubleMs } from '../net/trouble.ts';
-import { breaksLinks, faultsFor } from '../threads/fault-file.ts';
+import { breaksLinks, faultsFor, readFaults } from '../threads/fault-file.ts';
 import { allocate, controlWords } from '../threads/layout.ts';
 import { startTaskThread, type TaskThread } from '../threads/life.ts';
 import { Parameters, type Place } from '../threads/parameters.ts';
@@ -59,11 +60,6 @@ export type ToSeat = Exclude<ToNode, Outside>;
 
 /** Period of the heartbeat messages, in ms. */
 const heartbeatMs = 200;
-/**
- * Longest time in ms that a core waits for a neighbour or for its infeed, for each implementation
- * of the MXU.
- */
-const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
  * One Cloud TPU in a worker's process: the thread of its cores, its loader, and its links to other
@@ -128,9 +124,11 @@ export class Node {
     this.#unixPath = socketFile();
     if (this.#unixPath === undefined)
       options.log('no-unix-socket', { cause: 'no folder is usable for a Unix socket' });
-    const found = faultsFor(tpu, topology, options.env);
+    const faults = readFaults(options.env);
+    const found = faults && faultsFor(tpu, topology, faults);
     const probe = found && { ...found, ownsProcess: true };
-    const linkFaults = breaksLinks(options.env) ? linkFaultsOf(tpu, topology, torus) : undefined;
+    const hasLinkFaults = faults !== undefined && breaksLinks(faults);
+    const linkFaults = hasLinkFaults ? linkFaultsOf(tpu, topology, torus) : undefined;
     this.#probe = probe && new EngineProbe(probe, linkFaults);
     this.#carrier = new Carrier({
       ...(this.#probe && { onHop: this.#probe.hop }),
@@ -325,7 +323,7 @@ export class Node {
       await this.#carrier.take({ offer, peer, generation, program, steps, into });
       return null;
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
   }
 
@@ -383,7 +381,7 @@ export class Node {
   #fail(who: string, error: unknown): void {
     if (this.#isEnded) return;
     const code = error instanceof PodError ? error.code : 'worker-exited';
-    const message = `${who} failed: ${error instanceof Error ? error.message : String(error)}`;
+    const message = `${who} failed: ${messageOf(error)}`;
     this.#tell({ kind: 'failed', tpu: this.tpu, generation: this.#generation, code, message });
     void this.end(new PodError(code, message));
   }

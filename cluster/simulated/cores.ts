@@ -59,7 +59,7 @@ export class Cores implements FaultTargets {
     this.#site = site;
     this.#options = options;
     this.weights = new Weights(options.programs);
-    this.probe = new Probe(faults, options.ledger, this, () => options.agenda.nowUs);
+    this.probe = new Probe(faults, options.ledger, this, () => options.agenda.nowMs);
     this.#onHop = faults.length === 0 ? undefined : (...hop) => this.#reachHop(...hop);
   }
 
@@ -71,8 +71,9 @@ export class Cores implements FaultTargets {
   /** Makes the links anew, for the membership number `generation`. */
   join(generation: number): SimulatedIci {
     const place = { tpu: this.#tpu, site: this.#site };
-    const nowMs = (): number => this.#nowUs / 1000;
-    this.#ici = new SimulatedIci(this.#options.memory, place, generation, this.#onHop, nowMs);
+    const { memory, agenda } = this.#options;
+    const nowMs = (): number => agenda.nowMs;
+    this.#ici = new SimulatedIci(memory, place, generation, this.#onHop, nowMs);
     return this.#ici;
   }
 

@@ -151,6 +151,21 @@ export function append(file: MemoryFile, more: Uint8Array): void {
   file.bytes = grown;
 }
 
+/**
+ * Copies bytes of a file, from `position` on, to the start of `target`. Returns how many bytes were
+ * copied: fewer than `target` holds if the file ends before.
+ */
+export function read(file: MemoryFile, target: Uint8Array, position: number): number {
+  const piece = file.bytes.subarray(position, position + target.length);
+  target.set(piece);
+  return piece.length;
+}
+
+/** Makes all bytes of a file durable. */
+export function sync(file: MemoryFile): void {
+  file.durable = file.bytes;
+}
+
 /** The part of the unsynced changes that survives a loss of power. */
 export interface Survival {
   /** Names that survive in the directory `path`: those at its last sync, or all. */

@@ -1,5 +1,8 @@
-import { stepOf, weightsFile } from '../../src/experiment/checkpoint/checkpoint.ts';
-import type { DirectoryLock } from '../../src/experiment/checkpoint/checkpoints.ts';
+import { weightsFile } from '../../src/experiment/checkpoint/checkpoint.ts';
+import {
+  checkpointsAmong,
+  type DirectoryLock,
+} from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { FileSystem, Kind, NewFile } from '../../src/experiment/checkpoint/files.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import type { DiskFault } from '../../src/fault/plan.ts';
@@ -11,6 +14,8 @@ import {
   append,
   DiskTree,
   type MemoryFile,
+  read,
+  sync,
   syncedSurvives,
   systemError,
 } from './disk-tree.ts';
@@ -155,12 +160,7 @@ export class Disk {
     const file = this.#tree.openFile(path);
     return {
       size: () => now(() => file.bytes.length),
-      read: (target, position) =>
-        now(() => {
-          const piece = file.bytes.subarray(position, position + target.length);
-          target.set(piece);
-          return piece.length;
-        }),
+      read: (target, position) => now(() => read(file, target, position)),
       append: (bytes) => now(() => this.#write(file, path, bytes)),
       sync: () => now(() => sync(file)),
       close: () => undefined,
@@ -226,8 +226,8 @@ export class Disk {
     if (!this.#faults.damagesCheckpoint) return;
     const folder = this.#tree.node(this.#checkpoints);
     const names = folder?.kind === 'directory' ? [...folder.entries.keys()] : [];
-    const newest = names.sort((a, b) => (stepOf(b) ?? -1) - (stepOf(a) ?? -1))[0];
-    if (newest === undefined || stepOf(newest) === undefined) return;
+    const [newest] = checkpointsAmong(names);
+    if (newest === undefined) return;
     const file = this.#tree.node(`${this.#checkpoints}/${newest}/${weightsFile}`);
     if (file?.kind !== 'file') return;
     this.#faults.damagesCheckpoint = false;
@@ -257,8 +257,4 @@ export class Disk {
     const slow = this.#faults.slow.filter(({ isOver }) => !isOver(step(), nowMs()));
     return slow.reduce((sum, { ms }) => sum + Math.round(1000 * ms), 0);
   }
-}
-
-function sync(file: MemoryFile): void {
-  file.durable = file.bytes;
 }

@@ -1,13 +1,11 @@
 import type { Dataset } from '../../src/data/dataset.ts';
 import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { OpenedRun } from '../../src/experiment/open-run.ts';
-import { trainProgram } from '../../src/experiment/program-index.ts';
 import type { Programs } from '../../src/experiment/programs.ts';
 import { identityOf } from '../../src/experiment/same-run.ts';
 import type { Topology } from '../../src/fabric/torus.ts';
 import type { Buffer, Executable } from '../../src/isa/executable.ts';
 import type { RecoveryPolicy } from '../../src/pod/master/options.ts';
-import type { Program } from '../../src/pod/pod.ts';
 import { coresPerCloudTpu } from '../../src/spec/tpu-v2.ts';
 import { finite, hash } from './weights.ts';
 
@@ -74,14 +72,6 @@ export function simulatedPrograms({ buckets, seed }: SimulatedSettings): Program
     weights: 1,
     initialValues: [new Uint8Array(words.buffer)],
   };
-}
-
-/** Returns the programs in the form in which workers take them: training, then evaluation. */
-export function programsForWorkers({ train, evaluate, weights }: Programs): readonly Program[] {
-  return [
-    { executable: train, digested: weights },
-    { executable: evaluate, digested: weights, parametersFrom: trainProgram },
-  ];
 }
 
 const weightsBuffer: Buffer = {

@@ -14,6 +14,7 @@ import {
   type WorkerState,
   worker,
 } from '../../src/pod/worker.ts';
+import { waitMsLimits } from '../limits.ts';
 import type { Refusal } from '../net/frame.ts';
 import { accusation, isCorrupt, troubleMs } from '../net/trouble.ts';
 import type { Agenda } from './agenda.ts';
@@ -22,9 +23,6 @@ import type { SimulatedIci } from './ici.ts';
 import type { Network } from './network.ts';
 import { HopStop, type Wait } from './probe.ts';
 import type { SimulatedTimes } from './times.ts';
-
-/** Longest time, in ms, that a worker waits for the sum of a bucket, as in a pod of processes. */
-const waitMsLimit = 60_000;
 
 /**
  * A task of a worker, such as one step or one load. It yields what the worker waits for. At its end
@@ -357,7 +355,7 @@ export class Life {
 
   #checkDeadline({ bucket, sinceUs }: { bucket: number; sinceUs: number }): void {
     const { ici } = this.cores;
-    const isLate = this.#parts.agenda.nowUs - sinceUs > 1000 * waitMsLimit;
+    const isLate = this.#parts.agenda.nowUs - sinceUs > 1000 * waitMsLimits.fast;
     if (isLate && ici !== undefined) this.#fail(ici.timeout(bucket));
   }
 

@@ -1,5 +1,6 @@
 import { queueDepth } from '../../src/fabric/fabric-memory.ts';
-import { emptyFrame, type Frame, type InLink, type OutLink } from '../../src/fabric/link.ts';
+import type { Frame, InLink, OutLink } from '../../src/fabric/link.ts';
+import { copyFrame, FrameRing } from '../net/socket-link.ts';
 
 /**
  * Both ends of a queue from a simulated Cloud TPU, which has one chip, to itself. Frames arrive at
@@ -7,43 +8,36 @@ import { emptyFrame, type Frame, type InLink, type OutLink } from '../../src/fab
  */
 export class LocalLink implements OutLink, InLink {
   readonly crc: undefined;
-  readonly #frames: readonly Frame[] = Array.from({ length: queueDepth }, emptyFrame);
-  #head = 0;
-  #tail = 0;
+  readonly #frames: FrameRing = new FrameRing();
 
   hasRoom(): boolean {
-    return this.#head - this.#tail < queueDepth;
+    return this.#frames.length < queueDepth;
   }
 
   send(frame: Readonly<Frame>): void {
-    Object.assign(this.#slot(this.#head), frame);
-    this.#head++;
+    this.#frames.put(frame);
   }
 
   isReleased(count: number): boolean {
-    return ((this.#tail - count) | 0) >= 0;
+    return ((this.#frames.taken - count) | 0) >= 0;
   }
 
   isEmpty(): boolean {
-    return this.#head === this.#tail;
+    return this.#frames.length === 0;
   }
 
   peek(frame: Frame): boolean {
     if (this.isEmpty()) return false;
-    Object.assign(frame, this.#slot(this.#tail));
+    copyFrame(this.#frames.oldest, frame);
     return true;
   }
 
   release(): void {
-    this.#tail++;
+    this.#frames.take();
   }
 
   expect(): void {
     // The receiver announces the address at which it expects the next payload. Here it has no use:
     // the receiver reads payloads where the sender has them.
-  }
-
-  #slot(count: number): Frame {
-    return this.#frames[count % queueDepth]!;
   }
 }

@@ -9,7 +9,7 @@ import { assert, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { isFinal } from '../final.ts';
 import { type CommitLog, openCommitLog } from '../master/commit-log.ts';
-import { endInLog, recordFailure, trainLogged } from '../master/logged-run.ts';
+import { endInLog, type LoggedWorld, recordFailure, trainLogged } from '../master/logged-run.ts';
 import type { Agenda } from './agenda.ts';
 import type { Disk } from './disk.ts';
 import type { Network } from './network.ts';
@@ -163,8 +163,8 @@ export class Masters {
   #follow(master: Master, end: MasterEnd): void {
     const { agenda, times, random } = this.#parts;
     this.#futile++;
-    const isGivenUp = end.kind === 'failed' && (isFinal(end.error) || this.#futile > futileMax);
-    if (end.kind === 'done' || (end.kind === 'failed' && isGivenUp)) {
+    const isGivenUp = this.#futile > futileMax;
+    if (end.kind === 'done' || (end.kind === 'failed' && (isGivenUp || isFinal(end.error)))) {
       this.#end = end;
       return;
     }
@@ -212,7 +212,7 @@ export class Masters {
   }
 
   /** Returns the commit log with one change: before each commit, faults of the plan take effect. */
-  #withPoints(master: Master, commits: CommitLog): Parameters<typeof trainLogged>[1]['commits'] {
+  #withPoints(master: Master, commits: CommitLog): LoggedWorld['commits'] {
     return {
       past: () => commits.past(),
       beginGeneration: (generation) => commits.beginGeneration(generation),

@@ -45,14 +45,14 @@ interface Slow {
 export class Probe {
   readonly #injector: Injector;
   readonly #targets: FaultTargets;
-  readonly #nowUs: () => number;
+  readonly #nowMs: () => number;
   #slow: Slow | undefined;
   #step = 0;
 
-  constructor(faults: readonly Due[], ledger: Ledger, targets: FaultTargets, nowUs: () => number) {
+  constructor(faults: readonly Due[], ledger: Ledger, targets: FaultTargets, nowMs: () => number) {
     this.#injector = new Injector(faults, ledger);
     this.#targets = targets;
-    this.#nowUs = nowUs;
+    this.#nowMs = nowMs;
   }
 
   /** True if no fault is left to inject. Calls of `reach` are then needless. */
@@ -77,7 +77,7 @@ export class Probe {
   /** Returns how long work of `us` microseconds takes: longer if the worker is a straggler. */
   stretched(us: number): number {
     if (this.#slow === undefined) return us;
-    if (this.#slow.isOver(this.#step, this.#nowUs() / 1000)) this.#slow = undefined;
+    if (this.#slow.isOver(this.#step, this.#nowMs())) this.#slow = undefined;
     return Math.round(us * (this.#slow?.factor ?? 1));
   }
 
@@ -87,7 +87,7 @@ export class Probe {
     else if (isMasterFault(fault) || isDiskFault(fault)) this.#targets.disturb(fault);
     else if (fault.fault === 'flip-bit') this.#targets.flip(fault);
     else if (fault.fault === 'slow') {
-      const isOver = endOf(fault.for, this.#step, this.#nowUs() / 1000);
+      const isOver = endOf(fault.for, this.#step, this.#nowMs());
       this.#slow = { factor: fault.factor, isOver };
     } else if (fault.fault === 'pause') {
       return [{ kind: 'stand', us: Math.round(1000 * (fault.for.ms ?? 0)) }];

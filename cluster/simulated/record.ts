@@ -1,14 +1,11 @@
-import type { StepCommitted } from '../../src/experiment/event.ts';
+import type { StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
 import { evaluateProgram } from '../../src/experiment/program-index.ts';
 import { scalar } from '../../src/experiment/step-event.ts';
-import type { TrainWorld } from '../../src/experiment/train.ts';
 import type { CommitSeen, Observation } from '../../src/fault/verdict.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { Commit } from '../../src/pod/pod.ts';
 import type { Committed, Happening, SimulatedEvent } from './event.ts';
 import type { Traffic } from './network.ts';
-
-type Told = Parameters<TrainWorld['tell']>[0];
 
 /** Record of a simulated run, over all its masters. */
 export class SimulationRecord {
@@ -54,14 +51,16 @@ export class SimulationRecord {
   }
 
   /** Records an event that `train` has told. */
-  told(event: Told): void {
+  told(event: TrainEvent): void {
     if (event.kind === 'step') this.#commit(event);
     if (event.kind === 'straggler') this.#stragglers.push({ ms: this.#nowMs(), tpu: event.tpu });
     if (event.kind === 'ready' && this.#beginMs === 0) this.#beginMs = this.#nowMs();
-    if (event.kind === 'evaluating') this.#endMs ??= this.#nowMs();
-    // A master that takes over evaluates all batches again, so the batches recorded before are
-    // dropped.
-    if (event.kind === 'evaluating') this.evaluation.length = 0;
+    if (event.kind === 'evaluating') {
+      this.#endMs ??= this.#nowMs();
+      // A master that takes over evaluates all batches again, so the batches recorded before are
+      // dropped.
+      this.evaluation.length = 0;
+    }
   }
 
   /** Records a batch of the evaluation. */

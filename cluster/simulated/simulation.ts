@@ -1,3 +1,4 @@
+import { programsForWorkers } from '../../src/experiment/programs.ts';
 import { flatTorus, type Topology } from '../../src/fabric/torus.ts';
 import { type Ledger, memoryLedger } from '../../src/fault/injector.ts';
 import type { Fault } from '../../src/fault/plan.ts';
@@ -10,7 +11,6 @@ import { Disk } from './disk.ts';
 import type { Committed, SimulatedEvent } from './event.ts';
 import {
   batchOf,
-  programsForWorkers,
   type SimulatedSettings,
   simulatedExperiment,
   simulatedPrograms,
@@ -81,7 +81,7 @@ export class Simulation {
     const programs = simulatedPrograms(settings);
     const shared = { agenda, times, network: this.#network, random, faults, ledger };
     this.#workers = new Workers({
-      ...{ ...shared, topology, programs: programsForWorkers(programs) },
+      ...{ ...shared, topology },
       cores: {
         ...{ ...shared, programs: programsForWorkers(programs), memory: this.#memory },
         ...{ linkFaults: this.#network.faults, batch: batchOf(topology) },

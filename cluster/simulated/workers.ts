@@ -3,7 +3,6 @@ import { dueAt } from '../../src/fault/injector.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
 import type { ToWorker } from '../../src/pod/messages.ts';
-import type { Program } from '../../src/pod/pod.ts';
 import type { Agenda } from './agenda.ts';
 import { Cores, type CoresOptions } from './cores.ts';
 import type { Happening } from './event.ts';
@@ -50,7 +49,6 @@ export class MasterLink {
 /** Parts that all workers of a slice have in common. */
 export interface WorkersParts {
   readonly topology: Topology;
-  readonly programs: readonly Program[];
   readonly faults: readonly Fault[];
   readonly cores: CoresOptions;
   readonly agenda: Agenda;
@@ -108,9 +106,9 @@ export class Workers {
 
   /** Starts a worker and connects it with `master`. Only the leader calls `start`. */
   start(tpu: number, host: number | null, master: Leader, generation: number): MasterLink {
-    const { faults, topology, programs, agenda, network, times, log } = this.#parts;
+    const { faults, topology, agenda, network, times, log } = this.#parts;
     const cores = new Cores(tpu, host ?? tpu, this.#parts.cores, dueAt(tpu, faults, topology));
-    const sources = programs.map(({ parametersFrom }) => parametersFrom);
+    const sources = this.#parts.cores.programs.map(({ parametersFrom }) => parametersFrom);
     const parts = { tpu, host, cores, agenda, network, times, sources };
     const life: Life = new Life(parts, {
       send: (message) => this.#report(life, { kind: 'message', message }),

@@ -15,30 +15,32 @@ export interface FaultFile {
 }
 
 /**
- * Returns the faults for one Cloud TPU, and the path of the ledger. Reads both from the file that
- * the variable {@link faultsVariable} names. Returns undefined if this variable is not set, or if
+ * Reads the file of faults that the variable {@link faultsVariable} names. Returns undefined if
+ * this variable is not set.
+ */
+export function readFaults(
+  env: Readonly<Record<string, string | undefined>>,
+): FaultFile | undefined {
+  const path = env[faultsVariable];
+  return path === undefined ? undefined : (JSON.parse(readFileSync(path, 'utf8')) as FaultFile);
+}
+
+/**
+ * Returns the faults of a file for one Cloud TPU, and the path of the ledger. Returns undefined if
  * the file has no fault for the Cloud TPU.
  */
 export function faultsFor(
   tpu: number,
   grid: Grid,
-  env: Readonly<Record<string, string | undefined>>,
+  { faults, ledger }: FaultFile,
 ): { readonly faults: readonly Due[]; readonly ledger: string } | undefined {
-  const file = readFaults(env);
-  if (file === undefined) return undefined;
-  const { faults, ledger } = file;
   const due = dueAt(tpu, faults, grid);
   return due.length === 0 ? undefined : { faults: due, ledger };
 }
 
-/** True if the plan of the run has faults of links, of whichever Cloud TPU. */
-export function breaksLinks(env: Readonly<Record<string, string | undefined>>): boolean {
-  return readFaults(env)?.faults.some(isLinkFault) === true;
-}
-
-function readFaults(env: Readonly<Record<string, string | undefined>>): FaultFile | undefined {
-  const path = env[faultsVariable];
-  return path === undefined ? undefined : (JSON.parse(readFileSync(path, 'utf8')) as FaultFile);
+/** True if the file has faults of links, of whichever Cloud TPU. */
+export function breaksLinks({ faults }: FaultFile): boolean {
+  return faults.some(isLinkFault);
 }
 
 /**

@@ -4,7 +4,7 @@ import v8 from 'node:v8';
 import type { Transferable } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { assert } from '../../src/numerics/assert.ts';
-import { PodError } from '../../src/numerics/error.ts';
+import { messageOf, PodError } from '../../src/numerics/error.ts';
 import { threadLimitError } from '../host/room.ts';
 
 /**
@@ -130,7 +130,7 @@ function stillborn(error: unknown, events: LifeEvents): TaskThread {
  */
 function asPodError(error: unknown): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const why = error instanceof Error ? error.message : String(error);
+  const why = messageOf(error);
   if (code === 'ERR_WORKER_INIT_FAILED') {
     const advice = 'raise the limit of threads (ulimit -u), or use fewer Cloud TPUs';
     return new PodError('out-of-threads', `no thread could be started: ${why}; ${advice}`, error);

@@ -12,6 +12,7 @@ import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/me
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
+import { waitMsLimits } from '../limits.ts';
 import { masterOptions, threadTimes } from '../master-options.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
@@ -59,13 +60,6 @@ export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPo
   await pod.start();
   return pod;
 }
-
-/**
- * Longest time in ms that a core waits for a neighbour or for its infeed. There is one limit for
- * each implementation of the MXU: with the systolic MXU a neighbour needs much longer for one
- * instruction, so the core waits longer for it.
- */
-const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /** The thread of a Cloud TPU and the port for messages to and from it. */
 interface WorkerLife {

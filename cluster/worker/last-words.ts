@@ -1,5 +1,5 @@
 import { isSystemError } from '../../src/files/system-error.ts';
-import { type ErrorCode, errorCodes, PodError } from '../../src/numerics/error.ts';
+import { type ErrorCode, errorCodes, messageOf, PodError } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 
 /** Description of the error that ends a process, and the exit code of the process. */
@@ -19,7 +19,7 @@ export interface ErrorReport {
  * code and with exit code 1.
  */
 export function describeError(error: unknown): ErrorReport {
-  const message = oneLine(error instanceof Error ? error.message : String(error));
+  const message = oneLine(messageOf(error));
   const code = codeOf(error);
   if (code !== undefined) {
     return { code, exitCode: errorCodes[code], message, stack: undefined };

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Change } from './defect.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -31,6 +32,33 @@ export function compiles(copy: string): boolean {
       cwd: copy,
     }).status === 0
   );
+}
+
+/** True if a copy has the text that a change replaces, exactly once. */
+export function fits(copy: string, { file, from }: Change): boolean {
+  return readFileSync(join(copy, file), 'utf8').split(from).length === 2;
+}
+
+/** Reason why a change cannot be made in a copy. */
+export type Unfit = 'does not fit' | 'does not compile';
+
+/**
+ * Makes a change in a copy, compiles the copy, and returns the result of `work`. Then the source is
+ * as before, but it is not compiled again. Does not call `work` if the change cannot be made.
+ */
+export function withChange<T>(copy: string, change: Change, work: () => T): T | Unfit {
+  if (!fits(copy, change)) return 'does not fit';
+  const path = join(copy, change.file);
+  const before = readFileSync(path, 'utf8');
+  writeFileSync(
+    path,
+    before.replace(change.from, () => change.to),
+  );
+  try {
+    return compiles(copy) ? work() : 'does not compile';
+  } finally {
+    writeFileSync(path, before);
+  }
 }
 
 /** Returns the path of the program named `bin` that the installed package `name` provides. */

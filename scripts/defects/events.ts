@@ -1,3 +1,4 @@
+import { toldBeforeCommit } from './changes.ts';
 import type { Defect } from './defect.ts';
 
 /** Planted defects that break guarantees about the events of a run and their record. */
@@ -31,10 +32,7 @@ export const eventDefects: readonly Defect[] = [
   },
   {
     name: 'events: a step before its commit',
-    guarantee: 'The event of a step is told after the commit log has the step.',
-    file: 'src/experiment/train.ts',
-    from: '    world.commit?.(event);\n    tell(stepTold(event, commit.reports));\n',
-    to: '    tell(stepTold(event, commit.reports));\n    world.commit?.(event);\n',
+    ...toldBeforeCommit,
     test: 'test/experiment/told.test.ts',
     title: 'a step is committed before it is told',
   },

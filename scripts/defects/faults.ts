@@ -71,7 +71,7 @@ export const faultDefects: readonly Defect[] = [
   {
     name: 'library: run without faults',
     guarantee: 'A run is compared with the run without faults that has the same settings.',
-    file: 'src/testing/fault-free.ts',
+    file: 'src/cli/fault-free.ts',
     from: 'facts, keyOf(opened.identity)]',
     to: 'facts.steps, opened.identity.steps]',
     test: 'test/testing/pod.test.ts',

@@ -1,14 +1,14 @@
+import {
+  commitWithoutAgreement,
+  corruptPayload,
+  oldWeightsInEvaluation,
+  rollbackThatKeepsCount,
+} from './changes.ts';
 import type { Change } from './defect.ts';
 
 /** Defects that `pod chaos search` must find. `scripts/search-defects.ts` plants them. */
 export const searchDefects: readonly Change[] = [
-  {
-    name: 'commit without agreement',
-    guarantee: 'A step is committed only if all Cloud TPUs have the same weights.',
-    file: 'src/pod/master/stepping.ts',
-    from: '  if (reports.some((other) => other.digest !== digest)) {',
-    to: '  if (reports.length === 0) {',
-  },
+  { name: 'commit without agreement', ...commitWithoutAgreement },
   {
     name: 'agreement of two',
     guarantee: 'The weights of all Cloud TPUs are compared, not those of some.',
@@ -16,20 +16,8 @@ export const searchDefects: readonly Change[] = [
     from: '  if (reports.some((other) => other.digest !== digest)) {',
     to: '  if (reports.slice(0, 2).some((other) => other.digest !== digest)) {',
   },
-  {
-    name: 'rollback that keeps the count',
-    guarantee: 'After a rollback the steps since the checkpoint run again.',
-    file: 'cluster/driver.ts',
-    from: '    const steps = saved.map((it, program) => it?.steps ?? at(before, program));',
-    to: '    const steps = saved.map((_, program) => at(before, program));',
-  },
-  {
-    name: 'old weights in the evaluation',
-    guarantee: 'A batch of the evaluation that runs again takes the weights again.',
-    file: 'src/pod/master/stepping.ts',
-    from: '  const takeParameters = at(options.copiesParameters, pending.program);',
-    to: '  const takeParameters = pending.takeParameters && at(options.copiesParameters, pending.program);',
-  },
+  { name: 'rollback that keeps the count', ...rollbackThatKeepsCount },
+  { name: 'old weights in the evaluation', ...oldWeightsInEvaluation },
   {
     name: 'heartbeat without progress',
     guarantee: 'A Cloud TPU that makes no progress in a step is suspected.',
@@ -37,13 +25,7 @@ export const searchDefects: readonly Change[] = [
     from: '    if (counter === member.counter) return { ...member, silentMs: member.silentMs + elapsedMs };',
     to: '    if (counter < member.counter) return { ...member, silentMs: member.silentMs + elapsedMs };',
   },
-  {
-    name: 'corrupt payload',
-    guarantee: 'A frame whose payload was changed on its way is refused.',
-    file: 'cluster/net/frame.ts',
-    from: '    if (crc !== this.#payloadCrc) {',
-    to: '    if (crc !== this.#payloadCrc && crc < 0) {',
-  },
+  { name: 'corrupt payload', ...corruptPayload },
   {
     name: 'frames out of order',
     guarantee: 'A frame is added to a sum only if it is the next one.',

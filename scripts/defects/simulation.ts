@@ -1,3 +1,10 @@
+import {
+  commitWithoutAgreement,
+  corruptPayload,
+  oldWeightsInEvaluation,
+  rollbackThatKeepsCount,
+  toldBeforeCommit,
+} from './changes.ts';
 import type { Defect } from './defect.ts';
 
 const random = {
@@ -27,44 +34,13 @@ export const simulationDefects: readonly Defect[] = [
     test: 'test/cluster/simulated/run.test.ts',
     title: 'has the same events, byte for byte, when it is repeated',
   },
-  {
-    name: 'simulation: corrupt frames',
-    guarantee: 'A frame whose payload was changed on its way is refused.',
-    file: 'cluster/net/frame.ts',
-    from: '    if (crc !== this.#payloadCrc) {',
-    to: '    if (crc !== this.#payloadCrc && crc < 0) {',
-    ...links,
-  },
-  {
-    name: 'random plans: agreement',
-    guarantee: 'A step is committed only if all Cloud TPUs have the same weights.',
-    file: 'src/pod/master/stepping.ts',
-    from: '  if (reports.some((other) => other.digest !== digest)) {',
-    to: '  if (reports.length === 0) {',
-    ...random,
-  },
-  {
-    name: 'random plans: evaluation',
-    guarantee: 'A batch of the evaluation that runs again takes the weights again.',
-    file: 'src/pod/master/stepping.ts',
-    from: '  const takeParameters = at(options.copiesParameters, pending.program);',
-    to: '  const takeParameters = pending.takeParameters && at(options.copiesParameters, pending.program);',
-    ...random,
-  },
-  {
-    name: 'random plans: rollback',
-    guarantee: 'After a rollback the steps since the checkpoint run again.',
-    file: 'cluster/driver.ts',
-    from: '    const steps = saved.map((it, program) => it?.steps ?? at(before, program));',
-    to: '    const steps = saved.map((_, program) => at(before, program));',
-    ...random,
-  },
+  { name: 'simulation: corrupt frames', ...corruptPayload, ...links },
+  { name: 'random plans: agreement', ...commitWithoutAgreement, ...random },
+  { name: 'random plans: evaluation', ...oldWeightsInEvaluation, ...random },
+  { name: 'random plans: rollback', ...rollbackThatKeepsCount, ...random },
   {
     name: 'masters: commit before told',
-    guarantee: 'A step is told only when the commit log has it.',
-    file: 'src/experiment/train.ts',
-    from: '    world.commit?.(event);\n    tell(stepTold(event, commit.reports));\n',
-    to: '    tell(stepTold(event, commit.reports));\n    world.commit?.(event);\n',
+    ...toldBeforeCommit,
     test: masters,
     title: 'after a master killed before it writes a commit',
   },

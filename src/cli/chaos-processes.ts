@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FaultFile, faultsVariable, readLedger } from '../../cluster/threads/fault-file.ts';
@@ -9,9 +8,9 @@ import type { Fault } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { parseJson } from '../files/json.ts';
+import { withTemporaryFolder } from '../files/temporary.ts';
 import { type ErrorCode, PodError } from '../numerics/error.ts';
 import { runFiles } from '../run/files.ts';
-import { readRun } from '../run/read.ts';
 import { eventSchema } from '../run/schema.ts';
 import { hasBegun, observationOf, seenOf, type Told } from './chaos-observation.ts';
 import { LogTail } from './log-tail.ts';
@@ -25,20 +24,12 @@ import { wordsOf } from './settings/words.ts';
  *
  * @throws PodError if the run was refused. {@link Interrupted} if a signal ended the pod.
  */
-export async function inProcesses(
+export function inProcesses(
   settings: Settings,
   faults: readonly Fault[],
   tell: (event: SeenEvent) => void,
 ): Promise<Observation> {
-  const folder = mkdtempSync(join(tmpdir(), 'pod-chaos-'));
-  const remove = (): void => rmSync(folder, { recursive: true, force: true });
-  process.once('exit', remove);
-  try {
-    return await inFolder(folder, settings, faults, tell);
-  } finally {
-    process.off('exit', remove);
-    remove();
-  }
+  return withTemporaryFolder('pod-chaos-', (folder) => inFolder(folder, settings, faults, tell));
 }
 
 /** A signal ended the processes of a pod. `exitCode` is the exit code of `pod up`: 130 or 143. */
@@ -48,6 +39,16 @@ export class Interrupted extends Error {
   constructor(exitCode: number) {
     super(`a signal ended the pod (exit code ${exitCode})`);
     this.exitCode = exitCode;
+  }
+}
+
+/** If a signal ended the pod, ends this process too, with the same exit code. */
+export async function orEnd<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof Interrupted) process.exit(error.exitCode);
+    throw error;
   }
 }
 
@@ -73,7 +74,7 @@ async function inFolder(
     { [faultsVariable]: join(folder, 'faults.json') },
     follower,
   );
-  const told = toldIn(record);
+  const { told } = follower;
   if (code !== 0 && code !== 3 && !hasBegun(told)) {
     throw new PodError(codeOf(code), `pod up ended with exit code ${code}: ${complaint}`);
   }
@@ -83,8 +84,9 @@ async function inFolder(
 /** Time, in ms, between two looks at the record of a run for new events. */
 const lookMs = 100;
 
-/** Tells the events of a record while a run appends them. */
+/** Tells the events of a record while a run appends them, and keeps them. */
 class Follower {
+  readonly told: Told[] = [];
   readonly #tail: LogTail;
   readonly #tell: (event: SeenEvent) => void;
 
@@ -97,7 +99,9 @@ class Follower {
   look(): void {
     for (const line of this.#tail.lines()) {
       const event = eventSchema.parse(parseJson(line));
-      const seen = seenOf({ ms: event.time, event });
+      const it: Told = { ms: event.time, event };
+      this.told.push(it);
+      const seen = seenOf(it);
       if (seen !== undefined) this.#tell(seen);
     }
   }
@@ -152,12 +156,6 @@ async function closeOf(child: ChildProcess, follower: Follower): Promise<number 
   } finally {
     clearInterval(timer);
   }
-}
-
-/** Returns the events in the record of a run. A run that was refused has no record. */
-function toldIn(record: string): readonly Told[] {
-  if (!existsSync(join(record, runFiles.events))) return [];
-  return readRun(record).events.map((event) => ({ ms: event.time, event }));
 }
 
 /** Returns the error code for a `pod up` that refused to run, by its exit code. */

@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { absoluteMs } from '../../cluster/threads/fault-file.ts';
 import { keyOf } from '../experiment/same-run.ts';
@@ -34,13 +32,6 @@ export function recordedTo(planned: PlannedRun, folder: string): PlannedRun {
     options: { ...options, run: folder },
     ofProcesses: ofProcesses?.with('run', folder, '--run'),
   };
-}
-
-/** Makes a folder for a record that is not kept, and removes it when the process ends. */
-export function passingFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'pod-record-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  return join(folder, 'run');
 }
 
 /**

@@ -1,14 +1,17 @@
+import { join } from 'node:path';
 import type { FaultPlan } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import { judge, outcomesOf } from '../fault/verdict.ts';
+import { withTemporaryFolder } from '../files/temporary.ts';
 import { PodError } from '../numerics/error.ts';
 import { faultTable, verdictLines } from '../observe/judged-text.ts';
 import { lineOf } from './chaos-observation.ts';
-import { Interrupted } from './chaos-processes.ts';
-import { ChaosRecord, passingFolder, recordedTo } from './chaos-record.ts';
+import { orEnd } from './chaos-processes.ts';
+import { ChaosRecord, recordedTo } from './chaos-record.ts';
 import { planInFile } from './plan-file.ts';
 import {
   groundOf,
+  type NamedPlan,
   openPlanned,
   type PlannedRun,
   runWithFaults,
@@ -41,10 +44,31 @@ export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
   if (flags.html !== undefined) checkPage(flags.html, flags.run);
   const named = planInFile(path);
   const opened = await openPlanned(named, ground);
-  const planned = recordedIfAsked(opened, flags);
+  const planned = flags.run === undefined ? opened : recordedTo(opened, flags.run);
+  const { html } = flags;
+  const folder = planned.options.run;
+  if (html === undefined || folder !== undefined) {
+    await runPlanned(planned, named, flags);
+    if (html !== undefined && folder !== undefined) writeReportPage(folder, html);
+    return;
+  }
+  // The page is made from a record that is not kept.
+  await withTemporaryFolder('pod-record-', async (parent) => {
+    const record = join(parent, 'run');
+    await runPlanned(recordedTo(planned, record), named, flags);
+    writePageOfPlan(record, html, path);
+  });
+}
+
+/** Runs a plan that was opened, prints and records the verdict, and sets the exit code. */
+async function runPlanned(
+  planned: PlannedRun,
+  { text = '' }: NamedPlan,
+  flags: ChaosFlags,
+): Promise<void> {
+  const { plan, facts, ground } = planned;
   const folder = planned.options.run;
   const record = folder === undefined ? undefined : new ChaosRecord(planned, folder);
-  const { plan, facts } = planned;
   const say = flags.json
     ? () => undefined
     : (line: string) => void process.stdout.write(`${line}\n`);
@@ -56,32 +80,11 @@ export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
   const reference = needsReference(plan) ? await runWithoutFaults(planned) : undefined;
   const seen = await orEnd(runWithFaults(planned, tell, flags.log, record?.stream));
   const verdicts = judge(plan, facts.topology, seen, reference);
-  const outcomes = outcomesOf(plan, seen);
+  const outcomes = outcomesOf(plan, facts.topology, seen);
   if (flags.json) process.stdout.write(`${JSON.stringify({ verdicts, outcomes, ground })}\n`);
   else say(`\n${[...faultTable(outcomes), '', ...verdictLines(verdicts)].join('\n')}`);
   if (verdicts.some(({ holds }) => !holds)) process.exitCode = 1;
-  record?.end(named.text ?? '', seen, outcomes, verdicts);
-  if (flags.html === undefined || folder === undefined) return;
-  const isKept = flags.run !== undefined || opened.options.run !== undefined;
-  if (isKept) writeReportPage(folder, flags.html);
-  else writePageOfPlan(folder, flags.html, path);
-}
-
-/** Returns the run with the folder of its record, if a flag asks for a record or for a page. */
-function recordedIfAsked(planned: PlannedRun, { run, html }: ChaosFlags): PlannedRun {
-  if (run !== undefined) return recordedTo(planned, run);
-  const isKept = planned.options.run !== undefined;
-  return html === undefined || isKept ? planned : recordedTo(planned, passingFolder());
-}
-
-/** If a signal ended the pod, ends this process too, with the same exit code. */
-async function orEnd<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (error instanceof Interrupted) process.exit(error.exitCode);
-    throw error;
-  }
+  record?.end(text, seen, outcomes, verdicts);
 }
 
 function needsReference({ expect }: FaultPlan): boolean {

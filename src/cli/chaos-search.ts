@@ -14,11 +14,12 @@ import { messageOf, PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { count } from '../observe/format.ts';
 import { Progress, type Screen } from '../observe/progress.ts';
+import { orEnd } from './chaos-processes.ts';
 import { coverageLines } from './coverage-table.ts';
 import { groundOf } from './planned-run.ts';
+import { repeatPlan } from './repeat.ts';
 import { screenOf } from './screen.ts';
-import { PodRunner } from './search-pods.ts';
-import { type Runner, Simulator, type Tried } from './search-simulator.ts';
+import { podRunner, type Runner, simulatingRunner, type Tried } from './search-runner.ts';
 import { type KindTally, Tally, tallyLines } from './search-tally.ts';
 
 /** Flags of `pod chaos search`. */
@@ -77,14 +78,12 @@ export async function searchPlans(flags: SearchFlags): Promise<void> {
   const faultsMax = wholeOf(flags.faults ?? `${usual.faultsMax}`, '--faults', 1, 20);
   const screen = screenOf(process.stdout);
   const progress = new Progress(flags.json ? silent : screen, () => performance.now());
-  const result = await search(
-    ground === 'sim' ? new Simulator() : new PodRunner(ground),
-    {
-      ...{ from, seeds, out: flags.out, isFirst: flags.first === true },
-      shape: { ...usual, faultsMax },
-    },
-    progress,
-  );
+  const runner = ground === 'sim' ? simulatingRunner() : podRunner(ground);
+  const options: SearchOptions = {
+    ...{ from, seeds, out: flags.out, isFirst: flags.first === true },
+    shape: { ...usual, faultsMax },
+  };
+  const result = await orEnd(search(runner, options, progress));
   progress.end();
   if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else for (const line of closing(result, flags)) progress.add(line);
@@ -164,16 +163,19 @@ async function shrunk(
   it: Case,
   { violations }: Tried,
 ): Promise<Failure> {
-  const { invariant } = at(violations, 0);
+  // Violation by the smallest case so far that breaks the invariant.
+  let violation = at(violations, 0);
+  const { invariant } = violation;
   const breaks = async (simpler: Case): Promise<boolean> => {
     if (!isFair(simpler, shape)) return false;
-    return (await runner.try(simpler)).violations.some((other) => other.invariant === invariant);
+    const tried = await runner.try(simpler);
+    const same = tried.violations.find((other) => other.invariant === invariant);
+    violation = same ?? violation;
+    return same !== undefined;
   };
   const { smallest, tries } = runner.isRepeatable
     ? await shrink(it, breaks)
     : { smallest: it, tries: 0 };
-  const again = runner.isRepeatable ? (await runner.try(smallest)).violations : violations;
-  const violation = again.find((other) => other.invariant === invariant) ?? at(violations, 0);
   const file = join(out ?? '', `seed-${seed}.yaml`);
   const plan = printPlan(planOf(smallest), heading(seed, violation, file, shape.ground));
   if (out !== undefined) writePlan(file, plan);
@@ -199,7 +201,7 @@ function heading(
     `Found by: pod chaos search --seeds 1 --from ${seed}${isSimulated ? '' : ` --ground ${ground}`}`,
     `Breaks the invariant "${invariant}": ${invariants[invariant]}.`,
     `Found: ${found}`,
-    `Repeat: pod chaos run ${file} --ground ${ground}`,
+    `Repeat: ${repeatPlan(file, ground)}`,
   ];
 }
 

@@ -5,15 +5,14 @@ import {
   simulateRun,
 } from '../../cluster/simulated/run.ts';
 import type { OpenedRun } from '../experiment/open-run.ts';
-import { buildPrograms } from '../experiment/programs.ts';
-import { keyOf } from '../experiment/same-run.ts';
+import { compileFor, trainingStep } from '../experiment/programs.ts';
 import { maxColumns, maxRows, parseTopology, type Topology } from '../fabric/torus.ts';
 import type { RunFacts } from '../fault/check.ts';
 import type { Fault, FaultPlan } from '../fault/plan.ts';
 import { type SeenEvent, seenIn } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { writeOutput } from '../files/write.ts';
-import { PodError } from '../numerics/error.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
 import type { TrainOptions } from './options.ts';
 import { disagreementsIn } from './simulated-agreement.ts';
 
@@ -69,20 +68,23 @@ export async function inSimulation(
   return observation;
 }
 
-/** Numbers of buckets that {@link bucketsOf} has found, by the keys of the runs. */
+/** Numbers of buckets that {@link bucketsOf} has found, by model and shape of the data. */
 const bucketsFound = new Map<string, number>();
 
 /**
- * Returns the number of buckets of gradients of a run. The training program is compiled for this,
- * which takes some hundred ms, but only once for all runs with the same key.
+ * Returns the number of buckets of gradients of a run. It depends only on the model and the shape of
+ * the data. The training program is compiled for this, which takes some hundred ms, but only once
+ * for all runs with the same model and shape.
  */
-export function bucketsOf({ options, opened, facts }: SimulatedPlan): number {
-  const key = JSON.stringify(keyOf(opened.identity));
+export function bucketsOf({ options: { config }, opened, facts }: SimulatedPlan): number {
+  const { classes, rows, columns, channels } = opened.dataset.train;
+  const key = JSON.stringify([config.model, classes, rows, columns, channels]);
   const found = bucketsFound.get(key);
   if (found !== undefined) return found;
-  const { train } = buildPrograms(options.config, opened.dataset, facts.steps);
-  bucketsFound.set(key, train.buckets.length);
-  return train.buckets.length;
+  const { module } = trainingStep(config, opened.dataset, facts.steps);
+  const { buckets } = compileFor(module);
+  bucketsFound.set(key, buckets.length);
+  return buckets.length;
 }
 
 /**
@@ -116,7 +118,6 @@ function writeLog(path: string, outcome: SimulatedOutcome): void {
   try {
     writeOutput(path, Buffer.from(logOf(outcome)));
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new PodError('io', `--log ${path}: ${why}`, error);
+    throw new PodError('io', `--log ${path}: ${messageOf(error)}`, error);
   }
 }

@@ -1,5 +1,6 @@
 import type { CoverageReport, CoverageRow } from '../fault/coverage.ts';
-import { type AnyPhase, allPhases } from '../fault/random-plan.ts';
+import type { AnyPhase } from '../fault/plan.ts';
+import { allPhases } from '../fault/random-plan.ts';
 import { table } from '../observe/format.ts';
 
 /** Short names of the phases, so that the table fits on a screen. */

@@ -1,6 +1,6 @@
 import http from 'node:http';
 import https from 'node:https';
-import { PodError } from '../numerics/error.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
 
 /** An HTTP request. */
@@ -132,5 +132,5 @@ function reason(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {
     return error.errors.map(reason).join(', ');
   }
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }

@@ -76,7 +76,7 @@ export function optionsOf(
   inputs: readonly InputFile[] = [],
 ): TrainOptions {
   refuseBesidePrint(settings);
-  refuseWithoutLog(settings);
+  refuseAlone(settings, ['logLevel'], 'log', 'FILE');
   checkOutputs(settings, inputs);
   return {
     config: trainConfig(settings, askedSize(settings)?.topology ?? missing),
@@ -105,12 +105,17 @@ function refuseBesidePrint(settings: Settings): void {
   throw new PodError('bad-flag', message);
 }
 
-/** Refuses a level of the log if there is no log. */
-function refuseWithoutLog(settings: Settings): void {
-  const level = settings.ask('logLevel');
-  if (level === undefined || settings.ask('log') !== undefined) return;
-  const expected = `expected ${flagOf('log')} FILE too, found none`;
-  throw new PodError('bad-flag', `${level.origin}: ${expected}`);
+/** Refuses a setting in `keys` if the setting `of`, without which it has no effect, is missing. */
+function refuseAlone(
+  settings: Settings,
+  keys: readonly SettingKey[],
+  of: SettingKey,
+  argument: string,
+): void {
+  const alone = keys.find((key) => settings.ask(key));
+  if (alone === undefined || settings.ask(of) !== undefined) return;
+  const expected = `expected ${flagOf(of)} ${argument} too, found none`;
+  throw new PodError('bad-flag', `${settings.origin(alone)}: ${expected}`);
 }
 
 function checkpointOptions(settings: Settings): CheckpointOptions | undefined {
@@ -119,10 +124,8 @@ function checkpointOptions(settings: Settings): CheckpointOptions | undefined {
     const [every, keep] = [needed(settings, 'every'), needed(settings, 'keep')];
     return { directory, every, keep, resume: needed(settings, 'resume') };
   }
-  const alone = (['every', 'keep', 'resume'] as const).find((key) => settings.ask(key));
-  if (alone === undefined) return undefined;
-  const expected = `expected ${flagOf('checkpoint')} DIR too, found none`;
-  throw new PodError('bad-flag', `${settings.origin(alone)}: ${expected}`);
+  refuseAlone(settings, ['every', 'keep', 'resume'], 'checkpoint', 'DIR');
+  return undefined;
 }
 
 function trainConfig(settings: Settings, topology: Topology): TrainConfig {

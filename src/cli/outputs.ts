@@ -86,7 +86,7 @@ function recordOf(settings: Settings): Output[] {
 }
 
 /** Returns the destination of an output. Throws PodError `bad-flag` if it cannot be written. */
-function usable(origin: string, path: string): Target {
+export function usable(origin: string, path: string): Target {
   const target = targetOf(path);
   if (target.kind !== 'refused') return target;
   const { expected, found } = target;

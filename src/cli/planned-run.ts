@@ -1,7 +1,7 @@
 import { type OpenedRun, openRun } from '../experiment/open-run.ts';
 import { type Mistake, mistakesIn, type RunFacts, refuseMistakes } from '../fault/check.ts';
 import { type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
-import { scheduleOf } from '../fault/schedule.ts';
+import { type Scheduled, scheduleOf } from '../fault/schedule.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import { supported } from '../fault/support.ts';
 import type { Observation } from '../fault/verdict.ts';
@@ -45,6 +45,8 @@ export interface PlannedRun {
    * column has become a `kill` of each of its Cloud TPUs. Injections have indices of these faults.
    */
   readonly plan: FaultPlan;
+  /** The faults of `plan`, each with its origin in the plan as it was written. */
+  readonly schedule: readonly Scheduled[];
   readonly facts: RunFacts;
   readonly opened: OpenedRun;
   readonly options: TrainOptions;
@@ -68,9 +70,10 @@ export async function openPlanned(named: NamedPlan, ground: Ground): Promise<Pla
   const opened = await openRun(options.config);
   const facts = { ...factsOf(options, opened), ...(topology && { topology }) };
   refuseFaults(plan, facts, ground, placeOf);
-  const faults = scheduleOf(plan, facts.topology, facts.steps).map(({ fault }) => fault);
+  const schedule = scheduleOf(plan, facts.topology, facts.steps);
+  const faults = schedule.map(({ fault }) => fault);
   const ofProcesses = ground === 'processes' ? settingsOfRun(plan, 'up', settingName) : undefined;
-  return { ground, plan: { ...plan, faults }, facts, opened, options, ofProcesses };
+  return { ground, plan: { ...plan, faults }, schedule, facts, opened, options, ofProcesses };
 }
 
 /**

@@ -8,6 +8,7 @@ import { reportLines } from '../observe/report-text.ts';
 import { type RunReport, runReport } from '../observe/run-report.ts';
 import { runFiles } from '../run/files.ts';
 import { type RecordedRun, readRun } from '../run/read.ts';
+import { usable } from './outputs.ts';
 import { repeatPlan, repeatTraining } from './repeat.ts';
 import { screenOf } from './screen.ts';
 
@@ -59,7 +60,7 @@ function reportOf(
   plan: string = join(folder, runFiles.plan),
 ): RunReport {
   const run = readRun(folder);
-  return runReport(name, run, [repeatOf(plan, run)]);
+  return runReport(name, run, repeatOf(plan, run));
 }
 
 function repeatOf(plan: string, { settings, judged }: RecordedRun): string {
@@ -72,11 +73,7 @@ function repeatOf(plan: string, { settings, judged }: RecordedRun): string {
  * @throws PodError `bad-flag`.
  */
 export function checkPage(path: string, folder?: string): void {
-  const target = targetOf(path);
-  if (target.kind === 'refused') {
-    const { expected, found } = target;
-    throw new PodError('bad-flag', `--html: expected ${expected}, found ${quoteName(found)}`);
-  }
+  const target = usable('--html', path);
   if (folder === undefined) return;
   const own = Object.values(runFiles).map((name) => targetOf(join(folder, name)));
   if (!own.some((it) => it.kind !== 'refused' && isSameFile(it, target))) return;
@@ -101,5 +98,5 @@ function writePage(path: string, report: RunReport, what = 'run folder'): void {
 function jsonOf({ name, run, timeline, figures, repeat }: RunReport): unknown {
   const steps = timeline.steps.map(({ tpuPhaseMs: _, ...step }) => step);
   const { ground, verdicts, faults } = run.judged ?? {};
-  return { name, ground, figures, verdicts, faults, ...timeline, steps, repeat };
+  return { name, ground, figures, verdicts, faults, ...timeline, steps, repeat: [repeat] };
 }

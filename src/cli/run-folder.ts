@@ -20,7 +20,7 @@ import { messageOf, PodError } from '../numerics/error.ts';
 import { jsonText } from '../numerics/quote.ts';
 import type { RunEvent } from '../run/event.ts';
 import { runFiles } from '../run/files.ts';
-import { readSettings } from '../run/read.ts';
+import { readSettings } from '../run/read-settings.ts';
 import type { RunSettings } from '../run/schema.ts';
 import type { Sink } from '../run/stream.ts';
 

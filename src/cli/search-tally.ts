@@ -1,7 +1,7 @@
 import { quantile } from '../experiment/statistics.ts';
 import type { Grid } from '../fabric/torus.ts';
 import { kindNameOf } from '../fault/draw.ts';
-import { endsOf, type Fault, type FaultPlan, isLinkFault, targetsOf } from '../fault/plan.ts';
+import { type FaultPlan, hitBy } from '../fault/plan.ts';
 import { type Observation, outcomesOf } from '../fault/verdict.ts';
 import { milliseconds, table } from '../observe/format.ts';
 
@@ -35,7 +35,7 @@ export class Tally {
 
   /** Adds a run. Does nothing unless its plan has exactly one fault, and that was injected. */
   add(plan: FaultPlan, grid: Grid, seen: Observation): void {
-    const [outcome] = outcomesOf(plan, seen);
+    const [outcome] = outcomesOf(plan, grid, seen);
     if (plan.faults.length !== 1 || outcome?.injectedMs === undefined) return;
     const { fault, blamed, detectionMs, recoveryMs } = outcome;
     const kind = this.#kindOf(kindNameOf(fault));
@@ -43,7 +43,7 @@ export class Tally {
     if (detectionMs === undefined) return;
     kind.detectionMs.push(detectionMs);
     if (recoveryMs !== undefined) kind.recoveryMs.push(recoveryMs);
-    if (blamed !== undefined && blamed !== null && namedBy(fault, grid).includes(blamed)) {
+    if (blamed !== undefined && blamed !== null && hitBy(fault, grid).includes(blamed)) {
       kind.right++;
     }
   }
@@ -87,12 +87,4 @@ function shown({ p50, p99 }: Spread, count: number): string {
 
 function spread(values: readonly number[]): Spread {
   return { p50: quantile(values, 0.5), p99: quantile(values, 0.99) };
-}
-
-/**
- * Returns the Cloud TPUs of a fault: those that it hits, or those at the ends of its link. A report
- * is right if it names one of them.
- */
-function namedBy(fault: Fault, grid: Grid): readonly number[] {
-  return isLinkFault(fault) ? endsOf(fault, grid) : targetsOf(fault, grid);
 }

@@ -4,7 +4,7 @@ import { checkPlan } from '../experiment/checkpoint/keeper.ts';
 import { openRun } from '../experiment/open-run.ts';
 import { keyOf, type RunIdentity } from '../experiment/same-run.ts';
 import { nearestExisting, realPath } from '../files/target.ts';
-import { PodError } from '../numerics/error.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
 import { openPlan } from './checkpoint-plan.ts';
 import type { TrainOptions } from './options.ts';
@@ -76,7 +76,7 @@ function checkWritable(directory: string, what: string): void {
   try {
     accessSync(place, constants.W_OK | constants.X_OK);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw new PodError('io', `${directory}: ${what} could not be written: ${why}`, error);
   }
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import type { SeenEnd } from '../../cluster/supervisor/pod-end.ts';
+import { slowestAmongOthers } from '../experiment/straggler.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { jsonText, oneLine, plainLines } from '../numerics/quote.ts';
 import { bytes, columns, count, milliseconds } from '../observe/format.ts';
@@ -46,22 +47,21 @@ export function addStatus(program: Command): void {
     .action(async (flags: MasterFlags) => await metrics(findMaster(flags)));
 }
 
-const statusSchema = z.object({
-  job: z.string().optional(),
+/** Schema of what this command shows of the answer of `/status`. All other fields are kept. */
+const statusSchema = z.looseObject({
   phase: z.string().optional(),
   generation: z.number().optional(),
-  spares: z.number().optional(),
   tpus: z.number().optional(),
   members: z
     .array(
-      z.object({
+      z.looseObject({
         ...{ tpu: z.number(), state: z.string(), pid: z.number().nullable() },
         ...{ host: z.string().nullable(), hostname: z.string().nullable().optional() },
       }),
     )
     .optional(),
   last: z
-    .object({
+    .looseObject({
       ...{ step: z.number(), steps: z.number(), loss: z.number(), digest: z.string() },
       imagesPerSecond: z.number(),
       slowest: z
@@ -74,8 +74,6 @@ const statusSchema = z.object({
         })
         .optional(),
       longest: z.record(z.string(), z.looseObject({ tpu: z.number(), ms: z.number() })).optional(),
-      tpuPhaseMs: z.array(z.array(z.number())).optional(),
-      tpuLinkWaitMs: z.array(z.array(z.number())).optional(),
     })
     .optional(),
   linkBytes: z.record(z.string(), z.number()).optional(),
@@ -151,8 +149,11 @@ function linesOf(status: Status, error?: string): string[] {
  * Returns the lines about the slowest Cloud TPU of the last step: the wait that it caused, and the
  * longest time of each phase with the Cloud TPU that took it.
  */
-function slowestLines({ step, slowest, timing, longest }: NonNullable<Status['last']>): string[] {
-  if (slowest === undefined || timing === undefined || slowest.othersMs === 0) return [];
+function slowestLines(last: NonNullable<Status['last']>): string[] {
+  const found = slowestAmongOthers(last);
+  if (found === undefined) return [];
+  const { step, longest } = last;
+  const { slowest, timing } = found;
   const { slowestPhase, slowestSince, causedMs, slowestLink: link } = timing;
   const since = slowestSince === step ? 'only in this step' : `since step ${slowestSince}`;
   const own = `${milliseconds(slowest.ownMs)} of its own work, the others`;

@@ -1,8 +1,8 @@
 import {
-  directions,
   enteringLinks,
+  type LinkSource,
   linkName,
-  placement,
+  linkSource,
   podTorus,
   type Topology,
   type Torus,
@@ -11,10 +11,10 @@ import { phases } from '../isa/executable.ts';
 import { at } from '../numerics/assert.ts';
 import type { StepReport } from '../pod/messages.ts';
 import type { LinkWait } from './event.ts';
+import { sum } from './statistics.ts';
 
 /** The links between the Cloud TPUs of a slice. */
 export interface SliceLinks {
-  readonly torus: Torus;
   /** For each Cloud TPU: the links that enter it, in the order of `StepReport.linkWaitMs`. */
   readonly entering: readonly (readonly SliceLink[])[];
 }
@@ -25,7 +25,7 @@ export interface SliceLink {
   /** Number of the Cloud TPU from which the link leaves. */
   readonly from: number;
   /** Direction of the link: `+x`, `-x`, `+y` or `-y`. */
-  readonly direction: (typeof directions)[number];
+  readonly direction: LinkSource['direction'];
 }
 
 /** Who held up the all-reduces of one step. Each list has one entry for each Cloud TPU. */
@@ -45,9 +45,6 @@ export interface LinkCauses {
 
 const allReduce = phases.indexOf('all-reduce');
 
-/** The causes of a step whose waits are unknown. */
-export const unknownCauses: LinkCauses = { heldUpMs: [], longest: [] };
-
 const linksBySlice = new WeakMap<Topology, SliceLinks>();
 
 /** Returns the links between the Cloud TPUs of a slice. The same object gives the same links. */
@@ -62,13 +59,12 @@ export function linksOfSlice(topology: Topology): SliceLinks {
 /** Returns the links between the workers of a torus. */
 export function linksOf(torus: Torus): SliceLinks {
   const entering = Array.from({ length: torus.workers }, (_, worker) =>
-    enteringLinks(torus, worker).map((link) => ({
-      name: linkName(torus, link),
-      from: placement(torus, link >> 2).worker,
-      direction: at(directions, link & 3),
-    })),
+    enteringLinks(torus, worker).map((link) => {
+      const { worker: from, direction } = linkSource(torus, link);
+      return { name: linkName(torus, link), from, direction };
+    }),
   );
-  return { torus, entering };
+  return { entering };
 }
 
 /** Calls `visit` with each link between two Cloud TPUs, with the wait on it in ms. */
@@ -129,10 +125,6 @@ function heldUpMs(reports: readonly StepReport[], caused: readonly number[]): nu
     const beyondMs = at(caused, i) - (at(otherMs, i) - shortestMs);
     return Math.max(0, Math.min(beyondMs, meanMs));
   });
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, it) => total + it, 0);
 }
 
 /** Returns a wait that a worker reported; 0 if the wait is missing, negative or not finite. */

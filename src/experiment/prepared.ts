@@ -7,8 +7,7 @@ import { type Start, withWeights } from './checkpoint/start-from.ts';
 import { cloudTpus, type TrainConfig } from './config.ts';
 import type { Started } from './event.ts';
 import type { OpenedRun } from './open-run.ts';
-import { trainProgram } from './program-index.ts';
-import { buildPrograms, type Programs } from './programs.ts';
+import { buildPrograms, type Programs, programsForWorkers } from './programs.ts';
 
 /** A run whose files have been read and whose programs have been compiled. */
 export interface Run {
@@ -64,16 +63,14 @@ export function programsOf({ config, programs, opened: { dataset } }: Run): Prog
     globalBatch: config.globalBatch,
     orderSeed: config.seed,
   };
+  const [train, evaluate] = programsForWorkers(programs);
   return [
     {
-      executable: programs.train,
-      digested: programs.weights,
+      ...train,
       feed: { ...feed, split: 'train', order: 'training', digest: dataset.train.digest() },
     },
     {
-      executable: programs.evaluate,
-      digested: programs.weights,
-      parametersFrom: trainProgram,
+      ...evaluate,
       feed: { ...feed, split: 'test', order: 'evaluation', digest: dataset.test.digest() },
     },
   ];

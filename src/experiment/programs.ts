@@ -7,7 +7,9 @@ import { evaluateStep, type NetworkOptions, type StepProgram, trainStep } from '
 import { bytesOf } from '../numerics/literal.ts';
 import type { Optimizer } from '../optimizer/optimizer.ts';
 import { sgd } from '../optimizer/sgd.ts';
+import type { Program } from '../pod/pod.ts';
 import { replicas, replicasPerCloudTpu, type TrainConfig } from './config.ts';
+import { trainProgram } from './program-index.ts';
 import { scheduleOf } from './schedule.ts';
 
 /**
@@ -20,6 +22,21 @@ export interface Programs {
   readonly weights: number;
   /** Initial bytes of every parameter of the training program. */
   readonly initialValues: readonly Uint8Array[];
+}
+
+/**
+ * Returns the programs in the form in which workers take them, training then evaluation, without
+ * sources of their infeeds.
+ */
+export function programsForWorkers({
+  train,
+  evaluate,
+  weights,
+}: Programs): readonly [train: Program, evaluate: Program] {
+  return [
+    { executable: train, digested: weights },
+    { executable: evaluate, digested: weights, parametersFrom: trainProgram },
+  ];
 }
 
 /**

@@ -5,7 +5,7 @@ import { cloudTpus } from './config.ts';
 import type { CheckpointReport, Evaluated, PhaseMs, Report, StepCommitted } from './event.ts';
 import type { Run } from './prepared.ts';
 import { slowestOfRun } from './slowest-of-run.ts';
-import { quantiles } from './statistics.ts';
+import { quantiles, sum } from './statistics.ts';
 
 /** The records of a finished run from which its report is made. */
 export interface RunRecords {
@@ -66,7 +66,7 @@ export function reportOf(records: RunRecords): Report {
  */
 function imagesPerSecond(globalBatch: number, wallMs: readonly number[]): number {
   if (wallMs.length === 0) return 0;
-  return (wallMs.length * globalBatch * 1000) / wallMs.reduce((sum, it) => sum + it, 0);
+  return (wallMs.length * globalBatch * 1000) / sum(wallMs);
 }
 
 function checkpointReport(

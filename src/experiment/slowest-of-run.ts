@@ -1,4 +1,5 @@
 import type { LinkWait, SlowestOfRun, StepCommitted } from './event.ts';
+import { slowestAmongOthers } from './straggler.ts';
 
 /** Sums over the steps in which one Cloud TPU was the slowest. Times in ms. */
 interface Sums {
@@ -23,8 +24,10 @@ export function slowestOfRun(
 ): SlowestOfRun | undefined {
   const perTpu = new Map<number, Sums>();
   let ofSteps = 0;
-  for (const { slowest, timing } of history) {
-    if (slowest === undefined || timing === undefined || slowest.othersMs === 0) continue;
+  for (const step of history) {
+    const found = slowestAmongOthers(step);
+    if (found === undefined) continue;
+    const { slowest, timing } = found;
     const sums = perTpu.get(slowest.tpu) ?? noSums();
     sums.steps++;
     sums.ownMs += slowest.ownMs;

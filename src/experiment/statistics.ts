@@ -17,6 +17,11 @@ export function quantile(values: readonly number[], share: number): number {
   );
 }
 
+/** Returns the sum of a list, added in its order. */
+export function sum(values: readonly number[]): number {
+  return values.reduce((total, it) => total + it, 0);
+}
+
 function rank(sorted: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

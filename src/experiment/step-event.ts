@@ -4,6 +4,7 @@ import { type Commit, meanPhaseMs } from '../pod/pod.ts';
 import type { PhaseMs, StepCommitted } from './event.ts';
 import { causesOf, linksOfSlice } from './link-causes.ts';
 import type { Run } from './prepared.ts';
+import { sum } from './statistics.ts';
 import { timingOf } from './step-timing.ts';
 import { slowestOf } from './straggler.ts';
 
@@ -47,12 +48,11 @@ export function stepCommitted(
  */
 function phaseMsOf(commit: Commit): PhaseMs {
   const mean = meanPhaseMs(commit.reports);
-  const total = mean.reduce((sum, ms) => sum + ms, 0);
   // The run keeps an object of this form for every step. All objects made by this literal share one
   // hidden class of the JavaScript engine, which saves memory.
   const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
   for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
-  phaseMs.commit = Math.max(0, commit.wallMs - total);
+  phaseMs.commit = Math.max(0, commit.wallMs - sum(mean));
   return phaseMs;
 }
 

@@ -1,5 +1,5 @@
-import { phases } from '../isa/executable.ts';
-import { assert, at } from '../numerics/assert.ts';
+import { type Phase, phases } from '../isa/executable.ts';
+import { at } from '../numerics/assert.ts';
 import type { StepReport } from '../pod/messages.ts';
 import type { LongestPhases, Slowest, StepCommitted, StepTiming, StepTold } from './event.ts';
 import type { LinkCauses } from './link-causes.ts';
@@ -19,12 +19,10 @@ export function timingOf(
   step: number,
   before: Pick<StepCommitted, 'slowest' | 'timing'> | undefined,
 ): StepTiming {
-  const own = reports.find(({ tpu }) => tpu === slowest.tpu);
-  assert(own !== undefined, `Cloud TPU ${slowest.tpu} has a report`);
   const isSame = before?.slowest?.tpu === slowest.tpu;
   const slowestLink = causes.longest[slowest.tpu];
   return {
-    slowestPhase: longestOf(ownPhaseMs(own, causes)),
+    slowestPhase: longestOf(ownPhaseMs(at(reports, slowest.tpu), causes)),
     slowestSince: isSame ? (before?.timing?.slowestSince ?? step - 1) : step,
     ...waitsOf(reports, slowest, causes),
     ...(slowestLink && { slowestLink }),
@@ -45,8 +43,8 @@ export function stepTold(step: StepCommitted, reports: readonly StepReport[]): S
 }
 
 /** Returns the phase with the longest time. `phaseMs` has the time of each phase. */
-function longestOf(phaseMs: readonly number[]): StepTiming['slowestPhase'] {
-  const msOf = (phase: (typeof phases)[number]): number => at(phaseMs, phases.indexOf(phase));
+function longestOf(phaseMs: readonly number[]): Phase {
+  const msOf = (phase: Phase): number => at(phaseMs, phases.indexOf(phase));
   return phases.reduce((longest, phase) => (msOf(phase) > msOf(longest) ? phase : longest));
 }
 
@@ -80,7 +78,7 @@ function waitsOf(
 
 /** Returns the longest time of each phase, with the Cloud TPU that took it. */
 function longestPhases(reports: readonly StepReport[]): LongestPhases {
-  const longestIn = (phase: (typeof phases)[number]): LongestPhases['infeed'] => {
+  const longestIn = (phase: Phase): LongestPhases['infeed'] => {
     const index = phases.indexOf(phase);
     const times = reports.map(({ tpu, phaseMs }) => ({ tpu, ms: at(phaseMs, index) }));
     const { tpu, ms } = times.reduce((longest, it) => (it.ms > longest.ms ? it : longest));

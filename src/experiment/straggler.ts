@@ -2,7 +2,8 @@ import { phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import type { StepReport } from '../pod/messages.ts';
 import type { Slowest, StepCommitted, Straggler } from './event.ts';
-import { type LinkCauses, unknownCauses } from './link-causes.ts';
+import type { LinkCauses } from './link-causes.ts';
+import { sum } from './statistics.ts';
 
 /**
  * A Cloud TPU is slow in a step if its own work takes at least this many times as long as the
@@ -16,10 +17,7 @@ export const stragglerStepsMin = 3;
  * Returns the Cloud TPU whose own work (see {@link Slowest}) took longest in a step. `reports` has
  * one report for each Cloud TPU. `causes` says who held up the all-reduces of the step.
  */
-export function slowestOf(
-  reports: readonly StepReport[],
-  causes: LinkCauses = unknownCauses,
-): Slowest {
+export function slowestOf(reports: readonly StepReport[], causes: LinkCauses): Slowest {
   const own = reports.map((report) => ({ tpu: report.tpu, ms: ownMs(report, causes) }));
   const [slowest, ...others] = own.sort((a, b) => b.ms - a.ms);
   assert(slowest !== undefined, 'a step has reports');
@@ -28,11 +26,26 @@ export function slowestOf(
 }
 
 /**
+ * Returns the slowest Cloud TPU of a step and its effect on the others. Returns undefined if there
+ * are no others, or if the step has no times of each Cloud TPU.
+ */
+export function slowestAmongOthers<S extends Pick<Slowest, 'othersMs'>, T>({
+  slowest,
+  timing,
+}: {
+  readonly slowest?: S | undefined;
+  readonly timing?: T | undefined;
+}): { readonly slowest: S; readonly timing: T } | undefined {
+  if (slowest === undefined || timing === undefined || slowest.othersMs === 0) return undefined;
+  return { slowest, timing };
+}
+
+/**
  * Returns the own work of a Cloud TPU in a step, in ms: the wall times of all phases except the
  * all-reduce, and the part of the all-reduce in which it held up the others.
  */
 export function ownMs(report: StepReport, causes: LinkCauses): number {
-  return ownPhaseMs(report, causes).reduce((sum, ms) => sum + ms, 0);
+  return sum(ownPhaseMs(report, causes));
 }
 
 /** Returns the own work of a Cloud TPU in each phase, in ms, in the order of `phases`. */

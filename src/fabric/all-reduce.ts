@@ -12,9 +12,10 @@ import {
   axisOf,
   chipName,
   chipsOf,
+  linkInto,
   linkName,
+  linkNumber,
   neighbour,
-  opposite,
   placement,
 } from './torus.ts';
 import { LinkWaits } from './waits.ts';
@@ -287,7 +288,7 @@ function turnEnds(
   const direction = laneDirection(lane, turn);
   if (axisLength(torus, axisOf(direction)) === 1) return undefined;
   const colour = lane >> 1;
-  const outNumber = chip * 4 + direction;
-  const inNumber = neighbour(torus, chip, opposite(direction)) * 4 + direction;
+  const outNumber = linkNumber(chip, direction);
+  const inNumber = linkInto(torus, chip, direction);
   return { out: links.out(outNumber, colour), in: links.in(inNumber, colour), outNumber, inNumber };
 }

@@ -1,5 +1,5 @@
 import { assert } from '../numerics/assert.ts';
-import { type ErrorCode, PodError } from '../numerics/error.ts';
+import { type ErrorCode, messageOf, PodError } from '../numerics/error.ts';
 import type { AllReduce } from './all-reduce.ts';
 import { Doorbell } from './doorbell.ts';
 
@@ -230,11 +230,6 @@ export class Engine {
     return { words: this.#words, index: this.#base + words.bell };
   }
 
-  /** True if an all-reduce waits for peers or makes hops. */
-  get isBusy(): boolean {
-    return this.#allReduce.isBusy;
-  }
-
   /**
    * Sets the engine's bell to asleep. The engine's thread must then look for work once more before
    * it sleeps, because work that arrived before `prepare` does not wake it.
@@ -266,8 +261,7 @@ export class Engine {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
     const code = error instanceof PodError ? error.code : '';
-    const message = error instanceof Error ? error.message : String(error);
-    const fault: Fault = { code, message: message.slice(0, messageLengthMax) };
+    const fault: Fault = { code, message: messageOf(error).slice(0, messageLengthMax) };
     const { base, capacity } = this.#layout;
     const room = Buffer.from(
       this.#memory.buffer,

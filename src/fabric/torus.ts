@@ -20,7 +20,8 @@ export type Grid = Topology;
 export const directions = ['+x', '-x', '+y', '-y'] as const;
 /** Index into {@link directions}. */
 export type Direction = 0 | 1 | 2 | 3;
-const allDirections: readonly Direction[] = [0, 1, 2, 3];
+/** All directions, in the order of {@link directions}. */
+export const allDirections: readonly Direction[] = [0, 1, 2, 3];
 /** Axis of the torus: 0 is X, 1 is Y. */
 export type Axis = 0 | 1;
 
@@ -199,6 +200,11 @@ export function linkNumber(chip: number, direction: Direction): number {
   return chip * directions.length + direction;
 }
 
+/** Returns the number of the link that enters `chip` in `direction`. */
+export function linkInto(torus: Torus, chip: number, direction: Direction): number {
+  return linkNumber(neighbour(torus, chip, opposite(direction)), direction);
+}
+
 /** Returns the axis along which the given direction runs. */
 export function axisOf(direction: Direction): Axis {
   return direction < 2 ? 0 : 1;
@@ -232,6 +238,19 @@ export function linkName(torus: Torus, link: number): string {
   return `${chipName(torus, link >> 2)}${at(directions, link & 3)}`;
 }
 
+/** Where a directed link leaves. */
+export interface LinkSource {
+  /** The worker whose chip the link leaves. */
+  readonly worker: number;
+  /** Direction of the link: `+x`, `-x`, `+y` or `-y`. */
+  readonly direction: (typeof directions)[number];
+}
+
+/** Returns the worker from which a directed link leaves, and the direction of the link. */
+export function linkSource(torus: Torus, link: number): LinkSource {
+  return { worker: placement(torus, link >> 2).worker, direction: at(directions, link & 3) };
+}
+
 /**
  * Returns the link number (chip · 4 + direction) of the link with the given name. Throws `bad-flag`
  * if the text is not the name of a link, or the torus has no such link.
@@ -247,7 +266,8 @@ export function parseLinkName(torus: Torus, name: string): number {
     const size = `${torus.width}×${torus.height}`;
     throw new PodError('bad-flag', `link ${quote(name)}: the slice has ${size} chips`);
   }
-  return (y * torus.width + x) * 4 + directions.indexOf(match[3] as (typeof directions)[number]);
+  const direction = directions.indexOf(match[3] as (typeof directions)[number]) as Direction;
+  return linkNumber(y * torus.width + x, direction);
 }
 
 function makeTorus(

@@ -1,7 +1,7 @@
 import { at } from '../numerics/assert.ts';
 import { laneCount } from './part.ts';
 import type { Direction, Torus } from './torus.ts';
-import { chipsOf, directions, enteringLinks, linkNumber, neighbour, opposite } from './torus.ts';
+import { allDirections, chipsOf, directions, enteringLinks, linkInto } from './torus.ts';
 
 /** How many lanes use a link: one of each colour. */
 const lanesALink = 2;
@@ -34,7 +34,7 @@ export class LinkWaits {
     this.#sinceMs = new Float64Array(chips.length * laneCount);
     this.#sumsMs = new Float64Array(chips.length * directions.length);
     const links = chips.flatMap((chip) =>
-      directions.map((_, direction) => linkInto(torus, chip, direction as Direction)),
+      allDirections.map((direction) => linkInto(torus, chip, direction)),
     );
     this.#entering = enteringLinks(torus, worker).map((link) => links.indexOf(link));
   }
@@ -67,9 +67,4 @@ export class LinkWaits {
     this.#sumsMs.fill(0);
     return waits;
   }
-}
-
-/** Returns the number of the link that enters `chip` in `direction`. */
-function linkInto(torus: Torus, chip: number, direction: Direction): number {
-  return linkNumber(neighbour(torus, chip, opposite(direction)), direction);
 }

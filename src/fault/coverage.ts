@@ -1,7 +1,15 @@
-import { type DrawableKind, Draws, drawableKinds, kindNameOf } from './draw.ts';
-import { phaseOf, reasonNotDrawn } from './fair.ts';
-import { type Fault, type Ground, type RecoveryPath, recoveryPaths } from './plan.ts';
-import { type AnyPhase, allPhases, positionIn } from './random-plan.ts';
+import { type DrawableKind, drawableKinds, kindNameOf } from './draw.ts';
+import { reasonNotDrawn } from './fair.ts';
+import { fromKeys } from './from-keys.ts';
+import {
+  type AnyPhase,
+  type Fault,
+  type Ground,
+  phaseOf,
+  type RecoveryPath,
+  recoveryPaths,
+} from './plan.ts';
+import { allPhases, sampleOf } from './random-plan.ts';
 import { supported } from './support.ts';
 import { type Observation, pathEvents } from './verdict.ts';
 
@@ -62,12 +70,6 @@ export class Coverage {
   }
 }
 
-/** Returns a fault of a kind in a phase. Its parameters do not matter. */
-function sampleOf({ draw }: DrawableKind, phase: AnyPhase): Fault {
-  const place = { grid: { columns: 2, rows: 2 }, tpu: 0, at: positionIn(phase, 1) };
-  return draw(place, new Draws(() => 0));
-}
-
 function findingsIn(
   matrix: CoverageReport['matrix'],
   paths: CoverageReport['paths'],
@@ -85,8 +87,4 @@ function findingsIn(
 
 function count<K>(counts: Map<K, number>, key: K, by = 1): void {
   counts.set(key, (counts.get(key) ?? 0) + by);
-}
-
-function fromKeys<K extends string, V>(keys: readonly K[], make: (key: K) => V): Record<K, V> {
-  return Object.fromEntries(keys.map((key) => [key, make(key)])) as Record<K, V>;
 }

@@ -1,6 +1,7 @@
 import type { Grid } from '../fabric/torus.ts';
 import { at } from '../numerics/assert.ts';
 import type { Random } from '../numerics/generator.ts';
+import { fromKeys } from './from-keys.ts';
 import {
   endingFaults,
   type Fault,
@@ -60,7 +61,7 @@ export function kindNameOf(fault: Fault): string {
 }
 
 const table: Readonly<Record<Exclude<FaultKind, 'flip-bit'>, Draw>> = {
-  ...same(endingFaults, (fault) => ({ tpu, at }) => ({ fault, tpu, at })),
+  ...fromKeys(endingFaults, (fault) => ({ tpu, at }) => ({ fault, tpu, at })),
   pause: ({ tpu, at }, draws) => ({ fault: 'pause', tpu, at, for: { ms: draws.whole(1, 4000) } }),
   slow: drawSlow,
   'clock-jump': ({ tpu, at }, draws) => {
@@ -70,20 +71,20 @@ const table: Readonly<Record<Exclude<FaultKind, 'flip-bit'>, Draw>> = {
     const cell = { core: draws.whole(0, 7), row: draws.whole(0, 127), column: draws.whole(0, 127) };
     return { fault: 'stuck-cell', tpu, at, for: { steps: 1 }, ...cell };
   },
-  ...same(['join-twice', 'wrong-version'], (fault) => ({ tpu, at }) => ({ fault, tpu, at })),
+  ...fromKeys(['join-twice', 'wrong-version'], (fault) => ({ tpu, at }) => ({ fault, tpu, at })),
   'join-late': ({ tpu, at }, draws) => {
     return { fault: 'join-late', tpu, at, ms: draws.whole(1, 4000) };
   },
-  ...same(linkFaults, (fault) => (place, draws) => drawLinkFault(fault, place, draws)),
+  ...fromKeys(linkFaults, (fault) => (place, draws) => drawLinkFault(fault, place, draws)),
   'disk-full': ({ at }, draws) => ({ fault: 'disk-full', at, for: { ms: draws.whole(1, 4000) } }),
   'slow-disk': ({ at }, draws) => {
     return { fault: 'slow-disk', at, ms: draws.whole(1, 200), for: { ms: draws.whole(1, 4000) } };
   },
-  ...same(['torn-write', 'lost-rename', 'unreadable-checkpoint'], (fault) => ({ at }) => {
+  ...fromKeys(['torn-write', 'lost-rename', 'unreadable-checkpoint'], (fault) => ({ at }) => {
     return { fault, at };
   }),
-  ...same(['master-kill', 'second-master'], (fault) => ({ at }) => ({ fault, at })),
-  ...same(['master-pause', 'master-cut-off'], (fault) => ({ at }, draws) => {
+  ...fromKeys(['master-kill', 'second-master'], (fault) => ({ at }) => ({ fault, at })),
+  ...fromKeys(['master-pause', 'master-cut-off'], (fault) => ({ at }, draws) => {
     return { fault, at, for: { ms: draws.whole(1, 4000) } };
   }),
   'lose-row': ({ grid, tpu, at }) => {
@@ -171,12 +172,4 @@ function drawPartition({ grid, tpu, at }: Place, draws: Draws): Fault {
   const all = Array.from({ length: grid.columns * grid.rows }, (_, other) => other);
   const groups = [all.filter((other) => other !== tpu), [tpu]];
   return { fault: 'partition', at, groups, for: { ms: draws.whole(1, 2000) } };
-}
-
-/** Returns a table that has for each of the kinds what `draw` returns for it. */
-function same<K extends FaultKind>(
-  kinds: readonly K[],
-  draw: (kind: K) => Draw,
-): Readonly<Record<K, Draw>> {
-  return Object.fromEntries(kinds.map((kind) => [kind, draw(kind)])) as Record<K, Draw>;
 }

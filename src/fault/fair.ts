@@ -1,24 +1,15 @@
 import type { Grid } from '../fabric/torus.ts';
 import { damageMsMax } from './draw.ts';
 import {
-  collectivePhases,
-  endsOf,
   type Fault,
-  type FaultKind,
-  isLinkFault,
-  membershipPhases,
+  hitBy,
+  hitsOneFrame,
+  isCollective,
+  isFrameFault,
+  isMembershipPhase,
+  phaseOf,
   targetsOf,
 } from './plan.ts';
-
-/**
- * Returns the phase in which a fault is injected. If the position of the fault names a step and no
- * phase, this is `compute`. Returns undefined for a fault that a plan sets to a wall time
- * (`afterMs`), because such a fault has no phase.
- */
-export function phaseOf({ at }: Fault): string | undefined {
-  if ('during' in at) return at.during;
-  return 'step' in at ? (at.phase ?? 'compute') : undefined;
-}
 
 /**
  * Returns the reason why `pod chaos search` does not draw a fault although a pod can inject it;
@@ -27,10 +18,10 @@ export function phaseOf({ at }: Fault): string | undefined {
 export function reasonNotDrawn(fault: Fault): string | undefined {
   if (fault.fault !== 'flip-bit' || fault.in !== 'reduce-buffer') return undefined;
   const phase = phaseOf(fault);
-  if (isIn(collectivePhases, phase)) {
+  if (isCollective(phase)) {
     return 'cannot be noticed by design: the wrong sum reaches all replicas, and all stay equal';
   }
-  const hasSums = phase !== 'evaluate' && !isIn(membershipPhases, phase);
+  const hasSums = phase !== 'evaluate' && !isMembershipPhase(phase);
   return hasSums ? undefined : 'gradients are summed in training steps only';
 }
 
@@ -68,22 +59,9 @@ const lossesByDamage = 3;
 
 /** Returns how many workers a fault may cost a Cloud TPU that it hits. */
 function lossesBy(fault: Fault): number {
-  const isOnce = !isLinkFault(fault) || (fault.for === undefined && fault.share === undefined);
-  if (isOnce || !damages(fault.fault)) return 1;
+  if (!isFrameFault(fault) || hitsOneFrame(fault)) return 1;
   const isShort = (fault.for?.ms ?? Number.POSITIVE_INFINITY) <= damageMsMax;
   return isShort ? lossesByDamage : Number.POSITIVE_INFINITY;
-}
-
-function damages(kind: FaultKind): boolean {
-  return !['link-down', 'delay', 'bandwidth'].includes(kind);
-}
-
-/** Returns the Cloud TPUs that a fault may hit: for a fault of a link, those at its two ends. */
-function hitBy(fault: Fault, grid: Grid): readonly number[] {
-  if (isLinkFault(fault)) return endsOf(fault, grid);
-  // A master that is cut off loses all Cloud TPUs.
-  if (fault.fault !== 'master-cut-off') return targetsOf(fault, grid);
-  return Array.from({ length: grid.columns * grid.rows }, (_, tpu) => tpu);
 }
 
 function areFlipsApart(faults: readonly Fault[]): boolean {
@@ -99,8 +77,4 @@ function momentOf({ step, phase }: { readonly step: number; readonly phase?: str
 
 function isSilentAtJoining(fault: Fault): boolean {
   return ['hang', 'pause'].includes(fault.fault) && phaseOf(fault) === 'joining';
-}
-
-function isIn(phases: readonly string[], phase: string | undefined): boolean {
-  return phase !== undefined && phases.includes(phase);
 }

@@ -1,4 +1,5 @@
 import { progressMsLimit } from './case.ts';
+import { differenceIn, outOfOrder } from './differences.ts';
 import type { FaultPlan } from './plan.ts';
 import type { CommitSeen, Observation, Reference } from './verdict.ts';
 
@@ -41,7 +42,7 @@ export function violationsIn(
   if (ending.kind === 'threw') return [{ invariant: 'no-crash', found: ending.message }];
   const { seen } = ending;
   const found: readonly (readonly [InvariantName, string | undefined])[] = [
-    ['order', outOfOrder(seen)],
+    ['order', wrongOrder(seen)],
     ['weights', otherIn(seen.commits, reference.commits, 'digest')],
     ['samples', otherIn(seen.commits, reference.commits, 'loss')],
     ['agreement', disagreement(seen)],
@@ -52,10 +53,9 @@ export function violationsIn(
   return found.flatMap(([invariant, it]) => (it === undefined ? [] : [{ invariant, found: it }]));
 }
 
-function outOfOrder({ commits }: Observation): string | undefined {
-  const odd = commits.findIndex(({ step }, i) => step !== i + 1);
-  if (odd < 0) return undefined;
-  return `step ${commits[odd]?.step} was committed after step ${commits[odd - 1]?.step ?? 0}`;
+function wrongOrder({ commits }: Observation): string | undefined {
+  const odd = outOfOrder(commits);
+  return odd && `step ${odd.step} was committed after step ${odd.after}`;
 }
 
 /**
@@ -67,11 +67,9 @@ function otherIn(
   reference: Reference['commits'],
   field: 'digest' | 'loss',
 ): string | undefined {
-  const expected = new Map(reference.map((it) => [it.step, it[field]]));
-  const other = commits.find((it) => !Object.is(it[field], expected.get(it.step)));
+  const other = differenceIn(commits, reference, field);
   if (other === undefined) return undefined;
-  const { step } = other;
-  return `${field} ${other[field]} of step ${step}, without faults ${expected.get(step)}`;
+  return `${field} ${other.found} of step ${other.step}, without faults ${other.expected}`;
 }
 
 function disagreement({ disagreements = [] }: Observation): string | undefined {

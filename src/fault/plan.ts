@@ -66,6 +66,19 @@ export type MembershipPhase = (typeof membershipPhases)[number];
  */
 export const collectivePhases = ['reduce-scatter', 'all-reduce', 'all-gather'] as const;
 
+/** A phase of a step or of a membership. */
+export type AnyPhase = StepPhase | MembershipPhase;
+
+/** True if the phase is one of a membership. */
+export function isMembershipPhase(phase: string | undefined): phase is MembershipPhase {
+  return (membershipPhases as readonly unknown[]).includes(phase);
+}
+
+/** True if the phase is one of a collective, so that its positions have a bucket and a hop. */
+export function isCollective(phase: string | undefined): boolean {
+  return (collectivePhases as readonly unknown[]).includes(phase);
+}
+
 /**
  * Position of a fault in a run: a point in a step, a point in a membership, or a wall time
  * (`afterMs`).
@@ -128,11 +141,8 @@ export const otherWorkerFaults = [
   'wrong-version',
 ] as const;
 
-/** Faults of links. */
-export const linkFaults = [
-  'link-down',
-  'delay',
-  'bandwidth',
+/** Faults of links that affect only the frames of tensors. */
+export const frameFaults = [
   'lose',
   'duplicate',
   'reorder',
@@ -140,6 +150,14 @@ export const linkFaults = [
   'corrupt',
   'reset',
 ] as const;
+
+/** Faults of links. */
+export const linkFaults: readonly ['link-down', 'delay', 'bandwidth', ...typeof frameFaults] = [
+  'link-down',
+  'delay',
+  'bandwidth',
+  ...frameFaults,
+];
 /** One of {@link linkFaults}. */
 export type LinkFaultKind = (typeof linkFaults)[number];
 
@@ -325,9 +343,46 @@ export function endsWorker(fault: Fault): fault is Fault & { readonly fault: End
   return (endingFaults as readonly string[]).includes(fault.fault);
 }
 
+/** True if the kind of fault is one of links. */
+export function isLinkKind(kind: string): kind is LinkFaultKind {
+  return (linkFaults as readonly string[]).includes(kind);
+}
+
 /** Returns true if the fault is one of a link. */
 export function isLinkFault(fault: Fault): fault is LinkFault {
-  return (linkFaults as readonly string[]).includes(fault.fault);
+  return isLinkKind(fault.fault);
+}
+
+/** True if the fault is one of {@link frameFaults}. */
+export function isFrameFault(fault: Fault): fault is LinkFault {
+  return (frameFaults as readonly string[]).includes(fault.fault);
+}
+
+/**
+ * True if the fault affects a single frame. A fault of frames does so unless its plan gives it a
+ * duration or a share. A `reset` always does so, because it ends the connection.
+ */
+export function hitsOneFrame(fault: Fault): boolean {
+  if (!isFrameFault(fault)) return false;
+  return fault.fault === 'reset' || (fault.for === undefined && fault.share === undefined);
+}
+
+/**
+ * Returns the phase in which a fault is injected. If the position of the fault names a step and no
+ * phase, this is `compute`. Returns undefined for a fault that a plan sets to a wall time
+ * (`afterMs`), because such a fault has no phase.
+ */
+export function phaseOf({ at }: Fault): AnyPhase | undefined {
+  if ('during' in at) return at.during;
+  return 'step' in at ? (at.phase ?? 'compute') : undefined;
+}
+
+/**
+ * Returns a fault in words: its kind, and the Cloud TPU that it hits if it names one, such as
+ * `kill of Cloud TPU 3`.
+ */
+export function faultNameOf(fault: Fault): string {
+  return `${fault.fault}${'tpu' in fault ? ` of Cloud TPU ${fault.tpu}` : ''}`;
 }
 
 /** A fault of a disk. */
@@ -373,6 +428,16 @@ export function targetsOf(fault: Fault, { columns, rows }: Grid): readonly numbe
     default:
       return 'tpu' in fault ? [fault.tpu] : [];
   }
+}
+
+/**
+ * Returns the Cloud TPUs that a fault may hit, so that a report of one of them is right. For a fault
+ * of a link these are the Cloud TPUs at its two ends, for a master that is cut off all Cloud TPUs.
+ */
+export function hitBy(fault: Fault, grid: Grid): readonly number[] {
+  if (isLinkFault(fault)) return endsOf(fault, grid);
+  if (fault.fault !== 'master-cut-off') return targetsOf(fault, grid);
+  return Array.from({ length: grid.columns * grid.rows }, (_, tpu) => tpu);
 }
 
 /** Returns the Cloud TPUs at the two ends of a link that has a fault: the sender, the receiver. */

@@ -2,20 +2,22 @@ import type { Topology } from '../fabric/torus.ts';
 import { mulberry32 } from '../numerics/generator.ts';
 import { type Case, type CaseRun, planOf } from './case.ts';
 import { type DrawableKind, Draws, drawableKinds } from './draw.ts';
-import { mustRecover, phaseOf, reasonNotDrawn } from './fair.ts';
+import { mustRecover, reasonNotDrawn } from './fair.ts';
 import {
-  collectivePhases,
+  type AnyPhase,
   endingFaults,
   endsWorker,
   type Fault,
   type FaultPlan,
   type Ground,
+  isCollective,
   isDiskFault,
   isMasterFault,
-  type MembershipPhase,
+  isMembershipPhase,
   membershipPhases,
   needsCheckpoints,
   type Position,
+  phaseOf,
   type StepPhase,
   stepPhases,
   workerPhases,
@@ -43,9 +45,6 @@ const [small, medium, large] = [
   ['4x4', '5x4', '6x6', '8x4', '4x8', '8x8'],
 ];
 
-/** A phase of a step or of a membership. */
-export type AnyPhase = StepPhase | MembershipPhase;
-
 /** All phases of steps and memberships. */
 export const allPhases: readonly AnyPhase[] = [...stepPhases, ...membershipPhases];
 
@@ -54,15 +53,16 @@ export function positionIn(phase: AnyPhase, step: number): Position {
   return isMembershipPhase(phase) ? { during: phase } : { step, phase };
 }
 
+/** Returns a fault of a kind in a phase. Its parameters do not matter. */
+export function sampleOf({ draw }: DrawableKind, phase: AnyPhase): Fault {
+  const place = { grid: { columns: 2, rows: 2 }, tpu: 0, at: positionIn(phase, 1) };
+  return draw(place, new Draws(() => 0));
+}
+
 /** Returns the kinds of faults that the given kind of pod can inject at some position. */
 function kindsOf(ground: Ground): readonly DrawableKind[] {
-  const sample = new Draws(() => 0);
-  const place = { grid: { columns: 2, rows: 2 }, tpu: 0 };
-  return drawableKinds.filter(({ draw }) =>
-    allPhases.some((phase) => {
-      const at = positionIn(phase, 1);
-      return supported(draw({ ...place, at }, sample), ground) === true;
-    }),
+  return drawableKinds.filter((kind) =>
+    allPhases.some((phase) => supported(sampleOf(kind, phase), ground) === true),
   );
 }
 
@@ -231,10 +231,6 @@ function drawOne(kinds: readonly DrawableKind[], run: CaseRun, focus: Focus, dra
   return draws.pick(kinds).draw({ grid: run.topology, tpu, at }, draws);
 }
 
-function isMembershipPhase(phase: AnyPhase): phase is MembershipPhase {
-  return (membershipPhases as readonly string[]).includes(phase);
-}
-
 /** Draws a position in a phase of a step; `step` is the step if it is given already. */
 function drawStepPosition(
   phase: StepPhase,
@@ -258,11 +254,6 @@ function drawStepPosition(
 export function hopsOf(phase: StepPhase, { columns, rows }: Topology): number {
   const longest = 2 * Math.max(columns, rows);
   return phase === 'all-reduce' ? 2 * longest : longest;
-}
-
-/** True if the phase is one of a collective, so that its positions have a bucket and a hop. */
-export function isCollective(phase: StepPhase): boolean {
-  return (collectivePhases as readonly string[]).includes(phase);
 }
 
 /**

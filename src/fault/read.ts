@@ -1,7 +1,7 @@
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { excessIn } from '../files/yaml.ts';
-import { PodError } from '../numerics/error.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import type { FaultPlan } from './plan.ts';
 import { planSchema } from './schema.ts';
@@ -153,6 +153,6 @@ function attempt<T>(work: () => T, wrong: (message: string) => PodError): T {
   try {
     return work();
   } catch (error) {
-    throw wrong(error instanceof Error ? error.message : String(error));
+    throw wrong(messageOf(error));
   }
 }

@@ -6,6 +6,8 @@ import {
   endingFaults,
   type Fault,
   type FaultPlan,
+  frameFaults,
+  isCollective,
   linkFaults,
   membershipPhases,
   memories,
@@ -16,9 +18,6 @@ import {
 const index = z.int().min(0).max(65_535);
 const stepNumber = z.int().min(1).max(10_000_000);
 const milliseconds = z.number().positive().max(86_400_000);
-
-const isCollective = (phase: string | undefined): boolean =>
-  (collectivePhases as readonly (string | undefined)[]).includes(phase);
 
 const stepPosition = z
   .strictObject({
@@ -69,7 +68,7 @@ const linkFault = z
   })
   .superRefine((it, context) => {
     const needs = { delay: 'ms', bandwidth: 'bytesPerSecond' } as const;
-    const sharing = ['lose', 'duplicate', 'reorder', 'corrupt', 'truncate'];
+    const sharing: readonly string[] = frameFaults.filter((kind) => kind !== 'reset');
     const refuse = (path: string, message: string): void => {
       context.addIssue({ code: 'custom', path: [path], message });
     };

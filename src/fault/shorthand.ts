@@ -1,6 +1,6 @@
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
-import { type Fault, linkFaults, membershipPhases } from './plan.ts';
+import { type Fault, isLinkKind, isMembershipPhase } from './plan.ts';
 import { checkPlan } from './read.ts';
 
 /** Form of a fault on the command line. */
@@ -33,7 +33,7 @@ export function parseFault(text: string, origin: string): Fault {
 function targetOf(kind: string, text: string): Readonly<Record<string, unknown>> {
   if (kind === 'lose-row') return { row: literal(text) };
   if (kind === 'lose-column') return { column: literal(text) };
-  if (!(linkFaults as readonly string[]).includes(kind)) return { tpu: literal(text) };
+  if (!isLinkKind(kind)) return { tpu: literal(text) };
   const ends = /^(\d+)-(\d+)$/.exec(text);
   return { link: ends === null ? text : [Number(ends[1]), Number(ends[2])] };
 }
@@ -49,7 +49,7 @@ function fieldOf(text: string): readonly [string, unknown] {
 
 function positionOf(text: string): Readonly<Record<string, unknown>> {
   const [first = '', second, third, fourth] = text.split('/');
-  if ((membershipPhases as readonly string[]).includes(first)) {
+  if (isMembershipPhase(first)) {
     return { during: first, ...given('generation', second) };
   }
   return {

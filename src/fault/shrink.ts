@@ -3,12 +3,13 @@ import type { Case, CaseRun } from './case.ts';
 import {
   type Fault,
   faultKinds,
+  isCollective,
   isLinkFault,
   needsCheckpoints,
   type Position,
   type StepPosition,
 } from './plan.ts';
-import { hopsOf, isCollective } from './random-plan.ts';
+import { hopsOf } from './random-plan.ts';
 
 /** Result of {@link shrink}. */
 export interface Shrunk {

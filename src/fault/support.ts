@@ -1,3 +1,4 @@
+import { fromKeys } from './from-keys.ts';
 import {
   collectivePhases,
   type DiskFault,
@@ -6,6 +7,7 @@ import {
   type Fault,
   type FaultKind,
   type Ground,
+  isCollective,
   isDiskFault,
   isInMaster,
   isLinkFault,
@@ -14,6 +16,7 @@ import {
   linkFaults,
   type MasterFault,
   masterFaults,
+  phaseOf,
 } from './plan.ts';
 
 /**
@@ -48,13 +51,12 @@ const kindsInThreads: Readonly<Record<FaultKind, Support>> = {
   ...{ pause: true, slow: true, 'clock-jump': true, 'flip-bit': true },
   ...{ 'lose-row': true, 'lose-column': true },
   'stuck-cell': 'threads have no probe in the MXU',
-  ...all(
-    ['join-twice', 'join-late', 'wrong-version'],
-    'threads are started by the master and join without a handshake',
-  ),
-  ...all([...linkFaults, 'partition'], 'threads have no probe on their links'),
-  ...all(diskFaults, 'threads have no probe on the disk'),
-  ...all(masterFaults, 'the master of threads is the command itself'),
+  ...fromKeys(['join-twice', 'join-late', 'wrong-version'], () => {
+    return 'threads are started by the master and join without a handshake';
+  }),
+  ...fromKeys([...linkFaults, 'partition'], () => 'threads have no probe on their links'),
+  ...fromKeys(diskFaults, () => 'threads have no probe on the disk'),
+  ...fromKeys(masterFaults, () => 'the master of threads is the command itself'),
 };
 
 function inThreads(fault: Fault): Support {
@@ -89,16 +91,15 @@ function inProcesses(fault: Fault): Support {
   if (isLinkFault(fault)) return onLinkOfProcess(fault);
   const found = inThreads(fault);
   if (found !== true) return found;
-  const isAtHop = (collectivePhases as readonly unknown[]).includes(phaseOf(fault));
-  if (!isAtHop || kindsAtHops[fault.fault]) return true;
+  if (!isCollective(phaseOf(fault)) || kindsAtHops[fault.fault]) return true;
   return 'hops of processes are made on another thread than the cores; use another phase';
 }
 
-function onLinkOfProcess({ at, both = false }: LinkFault): Support {
-  if (!('step' in at) || !(collectivePhases as readonly unknown[]).includes(at.phase)) {
+function onLinkOfProcess(fault: LinkFault): Support {
+  if (!isCollective(phaseOf(fault))) {
     return `links of processes break at hops of an all-reduce; use ${collectivePhases.join(', ')}`;
   }
-  return both
+  return fault.both === true
     ? 'a process has only the links that leave it; give a fault for each direction'
     : true;
 }
@@ -125,16 +126,4 @@ function ofSimulatedMaster(fault: MasterFault | DiskFault): Support {
   const stopsSteps = ['master-pause', 'master-cut-off', 'disk-full'].includes(fault.fault);
   const isInSteps = 'for' in fault && fault.for?.steps !== undefined;
   return stopsSteps && isInSteps ? 'no step is committed meanwhile; give the time in ms' : true;
-}
-
-function phaseOf({ at }: Fault): string | undefined {
-  return 'step' in at ? at.phase : undefined;
-}
-
-/** Returns a table that gives the same reason for each of the kinds. */
-function all<K extends FaultKind>(
-  kinds: readonly K[],
-  reason: string,
-): Readonly<Record<K, string>> {
-  return Object.fromEntries(kinds.map((kind) => [kind, reason])) as Record<K, string>;
 }

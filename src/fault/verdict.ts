@@ -1,11 +1,13 @@
 import type { Grid } from '../fabric/torus.ts';
 import { at } from '../numerics/assert.ts';
-import type { Note } from '../pod/master/action.ts';
+import { isReport, type Note } from '../pod/master/action.ts';
 import { type Bound, parseBound, satisfies } from './bound.ts';
+import { differenceIn, outOfOrder, type StepValues } from './differences.ts';
 import {
   type Expectations,
   type Fault,
   type FaultPlan,
+  hitBy,
   isDiskFault,
   isMasterFault,
   type RecoveryPath,
@@ -39,10 +41,7 @@ export interface Observation {
 }
 
 /** A committed step. */
-export interface CommitSeen {
-  readonly step: number;
-  readonly digest: string;
-  readonly loss: number;
+export interface CommitSeen extends StepValues {
   readonly ms: number;
   /** Wall time of the step, in ms: from the moment when it is requested to its commit. */
   readonly wallMs: number;
@@ -50,9 +49,9 @@ export interface CommitSeen {
 
 /** The same run without faults. */
 export interface Reference {
-  readonly commits: readonly Pick<CommitSeen, 'step' | 'digest' | 'loss'>[];
+  readonly commits: readonly StepValues[];
   /** Batches of the evaluation, in order; absent if the run has none or does not record them. */
-  readonly evaluation?: readonly Pick<CommitSeen, 'step' | 'digest' | 'loss'>[];
+  readonly evaluation?: readonly StepValues[];
 }
 
 /** One line of a verdict. */
@@ -91,7 +90,7 @@ export function judge(
   reference: Reference | undefined,
 ): readonly Verdict[] {
   const { expect } = plan;
-  const outcomes = outcomesOf(plan, seen);
+  const outcomes = outcomesOf(plan, grid, seen);
   const lines: (Verdict | undefined)[] = [
     unreached(outcomes),
     judgeOutcome(expect.outcome ?? 'done', seen),
@@ -106,17 +105,25 @@ export function judge(
   return lines.filter((line) => line !== undefined);
 }
 
-/** Returns what happened to each fault of the plan, in the order of the plan. */
-export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly FaultOutcome[] {
+/**
+ * Returns what happened to each fault of the plan, in the order of the plan. `grid` is the slice on
+ * which the plan ran.
+ */
+export function outcomesOf(
+  { faults }: FaultPlan,
+  grid: Grid,
+  seen: Observation,
+): readonly FaultOutcome[] {
   const injected = faults.flatMap((fault, index): Injected[] => {
     const found = seen.injections.find((it) => it.index === index);
-    return found === undefined ? [] : [{ index, fault, ms: found.ms }];
+    return found === undefined ? [] : [{ index, ms: found.ms, fault, hit: hitBy(fault, grid) }];
   });
   return faults.map((fault, index): FaultOutcome => {
-    const injectedMs = seen.injections.find((it) => it.index === index)?.ms;
+    const own = injected.find((it) => it.index === index);
     const unseen = { detectionMs: undefined, recoveryMs: undefined, blamed: undefined };
-    if (injectedMs === undefined) return { index, fault, injectedMs, ...unseen };
-    const report = reportOf({ index, fault, ms: injectedMs }, injected, seen);
+    if (own === undefined) return { index, fault, injectedMs: undefined, ...unseen };
+    const injectedMs = own.ms;
+    const report = reportOf(own, injected, seen);
     const detectionMs = report && report.ms - injectedMs;
     const commit = seen.commits.find(({ ms }) => ms >= (report?.ms ?? injectedMs));
     const recoveryMs = commit && commit.ms - injectedMs;
@@ -132,14 +139,14 @@ export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly F
  * it, the report is about the other fault and does not count.
  */
 function reportOf(
-  { index, fault, ms: injectedMs }: Injected,
+  { index, fault, ms: injectedMs, hit }: Injected,
   all: readonly Injected[],
   seen: Observation,
 ): Report | undefined {
   return reportsFor(fault, seen).find(({ ms, tpu }) => {
     if (ms < injectedMs) return false;
-    if (tpu === null || tpu === tpuOf(fault)) return true;
-    return !all.some((it) => it.index !== index && it.ms <= ms && explains(it.fault, tpu));
+    if (tpu === null || hit.includes(tpu)) return true;
+    return !all.some((it) => it.index !== index && it.ms <= ms && it.hit.includes(tpu));
   });
 }
 
@@ -154,30 +161,19 @@ function reportsFor(fault: Fault, seen: Observation): readonly Report[] {
   return notes.filter(({ note }) => isReport(note)).map(({ ms, note }) => ({ ms, tpu: note.tpu }));
 }
 
-/** True if a fault is a reason to report Cloud TPU `tpu`: a master that is cut off loses all. */
-function explains(fault: Fault, tpu: number): boolean {
-  return fault.fault === 'master-cut-off' || tpuOf(fault) === tpu;
-}
-
 /** A fault that was injected, and when. */
 interface Injected {
   readonly index: number;
   readonly fault: Fault;
   readonly ms: number;
+  /** Cloud TPUs that the fault may hit. They explain a report. */
+  readonly hit: readonly number[];
 }
 
 /** A report of a fault; `tpu` is null if the report names no Cloud TPU. */
 interface Report {
   readonly ms: number;
   readonly tpu: number | null;
-}
-
-function tpuOf(fault: Fault): number | undefined {
-  return 'tpu' in fault ? fault.tpu : undefined;
-}
-
-function isReport({ event }: Note): boolean {
-  return event === 'lost' || event === 'suspected' || event === 'quarantined';
 }
 
 function unreached(outcomes: readonly FaultOutcome[]): Verdict {
@@ -206,14 +202,11 @@ function judgeWeights(seen: Observation, reference: Reference | undefined): Verd
   if (reference?.commits.length !== seen.commits.length || found === undefined) {
     return broken('no weights to compare');
   }
-  const digests = new Map(reference.commits.map(({ step, digest }) => [step, digest]));
-  const other = seen.commits.find(({ step, digest }) => digest !== digests.get(step));
+  const other = differenceIn(seen.commits, reference.commits, 'digest');
   if (other !== undefined) {
-    const { step, digest } = other;
-    return broken(`${digest} after step ${step}, without faults ${digests.get(step)}`);
+    return broken(`${other.found} after step ${other.step}, without faults ${other.expected}`);
   }
-  const batches = reference.evaluation ?? [];
-  const batch = seen.evaluation?.find(({ digest }, i) => digest !== batches[i]?.digest);
+  const batch = firstOther(seen.evaluation ?? [], reference.evaluation ?? [], 'digest');
   if (batch !== undefined) return broken(`${batch.digest} in the evaluation`);
   const [step] = seen.disagreements ?? [];
   if (step === undefined) return { expectation, holds: true, found };
@@ -237,9 +230,9 @@ function judgeSamples(seen: Observation, reference: Reference | undefined): Verd
   if (seen.evaluation !== undefined && evaluation.length !== batches.length) {
     return broken(`${evaluation.length} batches of the evaluation, not ${batches.length}`);
   }
-  const step = firstOther(commits, reference.commits);
+  const step = firstOther(commits, reference.commits, 'loss');
   if (step !== undefined) return broken(`the loss of step ${step.step} is ${step.loss}`);
-  const batch = firstOther(evaluation, batches);
+  const batch = firstOther(evaluation, batches, 'loss');
   if (batch !== undefined) {
     return broken(`the loss of batch ${batch.step} of the evaluation is ${batch.loss}`);
   }
@@ -247,23 +240,24 @@ function judgeSamples(seen: Observation, reference: Reference | undefined): Verd
   return { expectation, holds: true, found };
 }
 
-/** Returns the first commit whose loss differs from that of the commit at the same index. */
+/** Returns the first commit whose digest or loss differs from the commit at the same index. */
 function firstOther(
-  commits: readonly CommitSeen[],
-  reference: Reference['commits'],
-): CommitSeen | undefined {
-  return commits.find(({ loss }, i) => !Object.is(loss, reference[i]?.loss));
+  commits: readonly StepValues[],
+  reference: readonly StepValues[],
+  field: 'digest' | 'loss',
+): StepValues | undefined {
+  return commits.find((it, i) => !Object.is(it[field], reference[i]?.[field]));
 }
 
 function judgeSteps({ commits }: Observation): Verdict {
-  const odd = commits.find(({ step }, i) => step !== i + 1);
+  const odd = outOfOrder(commits);
   return {
     expectation: 'steps: committed-once',
     holds: odd === undefined,
     found:
       odd === undefined
         ? `${commits.length} steps, each once and in order`
-        : `step ${odd.step} after step ${commits[commits.indexOf(odd) - 1]?.step ?? 0}`,
+        : `step ${odd.step} after step ${odd.after}`,
   };
 }
 

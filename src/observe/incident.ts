@@ -5,29 +5,26 @@ import type { RecordedEvent } from '../run/event.ts';
 import { bytes } from './format.ts';
 import { share, time } from './shown.ts';
 
-/** Kinds of incidents, in the order of a legend. */
-export const incidentKinds = [
-  'fault',
-  'lost',
-  'suspected',
-  'quarantined',
-  'replaced',
-  'adopted',
-  'restored',
-  'rolled-back',
-  'resumed',
-  'straggler',
-  'checkpoint',
-  'checkpoint-failed',
-  'evaluated',
-  'master',
-  'warning',
-  'stopped',
-  'failed',
-  'finished',
-] as const;
-/** One of {@link incidentKinds}. */
-export type IncidentKind = (typeof incidentKinds)[number];
+/** Kind of an incident. */
+export type IncidentKind =
+  | 'fault'
+  | 'lost'
+  | 'suspected'
+  | 'quarantined'
+  | 'replaced'
+  | 'adopted'
+  | 'restored'
+  | 'rolled-back'
+  | 'resumed'
+  | 'straggler'
+  | 'checkpoint'
+  | 'checkpoint-failed'
+  | 'evaluated'
+  | 'master'
+  | 'warning'
+  | 'stopped'
+  | 'failed'
+  | 'finished';
 
 /** Something that happened at one time of a run. */
 export interface Incident {

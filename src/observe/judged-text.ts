@@ -1,3 +1,4 @@
+import { faultNameOf } from '../fault/plan.ts';
 import type { FaultOutcome, Verdict } from '../fault/verdict.ts';
 import { table } from './format.ts';
 import { positionOf } from './incident.ts';
@@ -10,7 +11,7 @@ export const faultHeads = ['fault', 'at', 'injected', 'noticed', 'recovered', 'b
 export function faultRow(outcome: FaultOutcome): readonly string[] {
   const { fault, injectedMs, detectionMs, recoveryMs, blamed } = outcome;
   return [
-    `${fault.fault}${'tpu' in fault ? ` of Cloud TPU ${fault.tpu}` : ''}`,
+    faultNameOf(fault),
     positionOf(fault.at),
     injectedMs === undefined ? 'never' : 'yes',
     time(detectionMs),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { phases } from '../isa/executable.ts';
 import type { RunFact } from '../run/event.ts';
 
 /** A line of the log of a master, a worker or a supervisor. */
@@ -37,8 +38,6 @@ export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
 
 const { string: text, number, boolean: flag } = z;
 const quantiles = z.object({ p50: number(), p90: number(), max: number() });
-/** Phases of a step. The report has, in addition, the time of `commit`. */
-const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed'] as const;
 const refused = z.array(z.object({ name: text(), reason: text() }));
 
 /**

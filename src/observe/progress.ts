@@ -10,6 +10,7 @@ import type {
   Straggler,
   WarmStarted,
 } from '../experiment/event.ts';
+import { slowestAmongOthers } from '../experiment/straggler.ts';
 import type { RunFact } from '../run/event.ts';
 import type { Sink } from '../run/stream.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
@@ -212,8 +213,10 @@ function stepLine(event: StepCommitted): string {
  * and the wait of the others that it caused. Returns nothing for a slice of one Cloud TPU, and for
  * a step that an older version recorded.
  */
-function slowestIn({ slowest, timing }: StepCommitted): string[] {
-  if (slowest === undefined || timing === undefined || slowest.othersMs === 0) return [];
+function slowestIn(step: StepCommitted): string[] {
+  const found = slowestAmongOthers(step);
+  if (found === undefined) return [];
+  const { slowest, timing } = found;
   const { slowestPhase, causedMs } = timing;
   const wait = `the others wait ${milliseconds(causedMs)}`;
   return [`slowest Cloud TPU ${slowest.tpu} (${ownPhaseName(slowestPhase)}), ${wait}`];

@@ -1,12 +1,12 @@
 import { jsonText, oneLine, plainLine } from '../numerics/quote.ts';
-import { documentText, type Element, element, type Markup, px } from '../picture/markup.ts';
+import { documentText, type Element, element, hint, type Markup } from '../picture/markup.ts';
 import { pictureStyle } from '../picture/palette.ts';
 import { figureRows } from './figure-rows.ts';
 import type { Incident } from './incident.ts';
 import { faultHeads, faultRow } from './judged-text.ts';
 import { type RunReport, titleOf } from './run-report.ts';
 import { time, unknown } from './shown.ts';
-import { nameOfBin, placeOfBin, type StepBin, stepBins } from './step-bins.ts';
+import { nameOfBin, placeOfBin, type StepBin, stepBins, timesRun } from './step-bins.ts';
 import { phaseLooks, phasesPicture, stepsToOpen, stepTimesPicture } from './step-pictures.ts';
 import { clamped, type TimedStep } from './timeline.ts';
 import { timelinePicture } from './timeline-picture.ts';
@@ -30,12 +30,12 @@ export function reportPage(report: RunReport, what = 'run folder'): string {
     element('p', { class: 'muted' }, `${what} ${oneLine(name, 200)}`),
     section('Figures', table(undefined, figureRows(figures))),
     ...judgedSections(report),
-    section('Timeline', scrolling(timelinePicture(report, bins)), usage()),
+    section('Timeline', wide(timelinePicture(report, bins)), usage()),
     ...optional('Step times', stepTimesPicture(bins)),
     ...incidentSection(timeline.incidents),
     ...openedSteps(timeline.steps),
     ...stepSection(bins, timeline.steps),
-    section('To repeat it', ...repeat.map((line) => element('pre', {}, plainLine(line)))),
+    section('To repeat it', element('pre', {}, plainLine(repeat))),
     section(
       'Settings',
       details('Settings of the run', element('pre', {}, settingsText(run.settings))),
@@ -75,10 +75,10 @@ function section(title: string, ...content: readonly Markup[]): Element {
 }
 
 function optional(title: string, content: Element | undefined): readonly Element[] {
-  return content === undefined ? [] : [section(title, scrolling(content))];
+  return content === undefined ? [] : [section(title, wide(content))];
 }
 
-function scrolling(content: Element): Element {
+function wide(content: Element): Element {
   return element('div', { class: 'wide' }, content);
 }
 
@@ -134,12 +134,10 @@ function incidentSection(incidents: readonly Incident[]): readonly Element[] {
   const rows = incidents
     .slice(0, incidentsMax)
     .map(({ ms, kind, tpu, step, text }) => [
-      ...[
-        time(ms),
-        kind,
-        tpu === null ? '' : `Cloud TPU ${tpu}`,
-        step === null ? '' : String(step),
-      ],
+      time(ms),
+      kind,
+      tpu === null ? '' : `Cloud TPU ${tpu}`,
+      step === null ? '' : String(step),
       text,
     ]);
   const left = incidents.length - rows.length;
@@ -152,9 +150,8 @@ function openedSteps(steps: readonly TimedStep[]): readonly Element[] {
   const opened = stepsToOpen(steps);
   if (opened.length === 0) return [];
   const all = opened.map((step, i) => {
-    const again = step.attempts.length > 1 ? `, ran ${step.attempts.length} times` : '';
-    const summary = `step ${step.step}: ${time(step.wallMs)}${again}`;
-    return details(summary, scrolling(phasesPicture(`phases-${i}`, step)));
+    const summary = `step ${step.step}: ${time(step.wallMs)}${timesRun(step)}`;
+    return details(summary, wide(phasesPicture(`phases-${i}`, step)));
   });
   const what = 'Steps that ran again, the longest ones, the first one and one of median length.';
   return [section('Phases by Cloud TPU', element('p', { class: 'muted' }, what), ...all)];
@@ -221,13 +218,13 @@ function phaseBar(times: Readonly<Record<PhaseName, number>>): Element {
     const length = total > 0 ? (times[phase] / total) * width : 0;
     const box = element('rect', {
       class: phaseLooks[phase].tone,
-      x: px(x),
+      x,
       y: 0,
-      width: px(length),
+      width: length,
       height: 12,
     });
     x += length;
-    return element('g', {}, element('title', {}, `${phase}: ${time(times[phase])}`), box);
+    return element('g', {}, hint(`${phase}: ${time(times[phase])}`), box);
   });
   const label = phaseNames.map((phase) => `${phase} ${time(times[phase])}`).join(', ');
   const attributes = { class: 'picture bar', role: 'img', 'aria-label': label };

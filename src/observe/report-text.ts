@@ -27,7 +27,7 @@ export function reportLines(report: RunReport, width: number): readonly string[]
     ...incidentLines(timeline.incidents),
     '',
     'to repeat it:',
-    ...repeat.map((line) => `  ${line}`),
+    `  ${repeat}`,
   ];
 }
 

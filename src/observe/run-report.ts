@@ -10,21 +10,20 @@ export interface RunReport {
   readonly run: RecordedRun;
   readonly timeline: Timeline;
   readonly figures: RunFigures;
-  /** Command lines that repeat the run. */
-  readonly repeat: readonly string[];
+  /** Command line that repeats the run. */
+  readonly repeat: string;
 }
 
 /** Makes the report of a recorded run. */
-export function runReport(name: string, run: RecordedRun, repeat: readonly string[]): RunReport {
+export function runReport(name: string, run: RecordedRun, repeat: string): RunReport {
   const timeline = timelineOf(run);
   return { name, run, timeline, figures: figuresOf(run, timeline), repeat };
 }
 
 /** Returns what the report says at its top: the network, the data and the slice. */
-export function titleOf({ run: { settings, judged } }: RunReport): string {
+export function titleOf({ run: { settings, judged }, timeline: { tpus } }: RunReport): string {
   const { model, data, topology, seed } = settings.config;
   const { columns, rows } = topology;
-  const tpus = columns * rows;
   const slice = `${tpus} Cloud TPU${tpus === 1 ? '' : 's'} (${columns}x${rows})`;
   const virtual = judged?.ground === 'sim' ? ' in virtual time' : '';
   const ground = judged === undefined ? '' : `, a fault plan on the ground ${judged.ground}`;

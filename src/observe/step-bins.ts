@@ -38,6 +38,23 @@ export function isRepeated({ attempts, isRepeated: again }: TimedStep): boolean 
   return attempts.length > 1 || again;
 }
 
+/** What an attempt of a step is: see {@link kindOfAttempt}. */
+export type AttemptKind = 'step' | 'interrupted' | 'again';
+
+/**
+ * Returns what attempt `index` of a step is. All attempts but the last are `interrupted`. The last
+ * one is `again` if the step was interrupted or had been committed before.
+ */
+export function kindOfAttempt(step: TimedStep, index: number): AttemptKind {
+  if (index < step.attempts.length - 1) return 'interrupted';
+  return isRepeated(step) ? 'again' : 'step';
+}
+
+/** Returns the end of a text about a step that says how often the step ran; empty for once. */
+export function timesRun({ attempts }: TimedStep): string {
+  return attempts.length > 1 ? `, ran ${attempts.length} times` : '';
+}
+
 function binOf(steps: readonly TimedStep[]): StepBin {
   const times = steps.map(({ wallMs }) => wallMs).filter(Number.isFinite);
   const isKnown = times.length > 0;

@@ -1,5 +1,6 @@
 import { phases } from '../isa/executable.ts';
-import { laneChart, laneRange, type Span } from '../picture/lanes.ts';
+import { chartRange } from '../picture/frame.ts';
+import { laneChart, type Span } from '../picture/lanes.ts';
 import { lineChart, lineRange, type Series } from '../picture/lines.ts';
 import type { Element } from '../picture/markup.ts';
 import { linearScale, logScale } from '../picture/scale.ts';
@@ -108,9 +109,9 @@ export function phasesPicture(id: string, step: TimedStep): Element {
   return laneChart({
     ...{ id, title: `Phases of step ${step.step} by Cloud TPU` },
     description: `The time of each Cloud TPU in each phase of step ${step.step}, one phase after the other. The longest took ${time(longest)}.`,
-    lanes: rows.map((_, tpu) => ({ label: `Cloud TPU ${tpu}` })),
+    lanes: rows.map((_, tpu) => `Cloud TPU ${tpu}`),
     ...{ spans, marks: [], xLabel: 'ms in each phase, one after the other' },
-    x: linearScale({ from: 0, to: Math.max(longest, 1e-3) }, laneRange),
+    x: linearScale({ from: 0, to: Math.max(longest, 1e-3) }, chartRange),
     legend: phases.map((phase) => ({ span: phaseLooks[phase], text: phase })),
   });
 }

@@ -1,15 +1,17 @@
 import { stragglerStepsMin } from '../experiment/straggler.ts';
-import { type Lane, laneChart, laneRange, type Mark, type Span } from '../picture/lanes.ts';
+import { chartRange } from '../picture/frame.ts';
+import { laneChart, type Mark, type Span } from '../picture/lanes.ts';
 import type { LegendEntry } from '../picture/legend.ts';
 import type { Element } from '../picture/markup.ts';
 import { timeScale } from '../picture/scale.ts';
 import type { MarkLook } from '../picture/shape.ts';
 import type { SpanLook } from '../picture/span.ts';
 import type { IncidentKind } from './incident.ts';
+import { recoveryMs } from './run-figures.ts';
 import { type RunReport, shownTpus, titleOf } from './run-report.ts';
 import { time } from './shown.ts';
-import { nameOfBin, placeOfBin, type StepBin } from './step-bins.ts';
-import type { Timeline } from './timeline.ts';
+import { kindOfAttempt, nameOfBin, placeOfBin, type StepBin, timesRun } from './step-bins.ts';
+import { endOfAbsence, endOfRecovery, type Timeline } from './timeline.ts';
 
 /** Most rows for Cloud TPUs in the picture. */
 const rowsMax = 64;
@@ -59,7 +61,7 @@ type TimelineSpan = Span & { readonly kind: SpanKind };
 export function timelinePicture(report: RunReport, bins: readonly StepBin[]): Element {
   const { timeline } = report;
   const { tpus, leftOut } = shownTpus(timeline, rowsMax);
-  const x = timeScale(timeline.shown, laneRange);
+  const x = timeScale(timeline.shown, chartRange);
   const wanted = [...waitingSpans(timeline), ...stepSpans(bins), ...memberSpans(timeline)];
   const spans = wanted.flatMap((it) => inLanes(it, tpus));
   const marks = marksOf(timeline, tpus);
@@ -67,7 +69,7 @@ export function timelinePicture(report: RunReport, bins: readonly StepBin[]): El
   return laneChart({
     ...{ id: 'timeline', title: `Timeline: ${titleOf(report)}`, x, xLabel: `time, ${x.unit}` },
     description: `${descriptionOf(timeline)}${more}`,
-    lanes: [{ label: 'slice' }, ...tpus.map((tpu): Lane => ({ label: `Cloud TPU ${tpu}` }))],
+    lanes: ['slice', ...tpus.map((tpu) => `Cloud TPU ${tpu}`)],
     ...{ spans, marks, legend: legendOf(spans, marks) },
   });
 }
@@ -107,9 +109,8 @@ function stepSpans(bins: readonly StepBin[]): readonly Wanted[] {
       return [{ ...spanOf('step', null, bin, hint), target }];
     }
     return first.attempts.map((attempt, i): Wanted => {
-      const isLast = i === first.attempts.length - 1;
-      const kind = isLast ? (bin.isRepeated ? 'again' : 'step') : 'interrupted';
-      const label = isLast ? { label: String(first.step) } : {};
+      const kind = kindOfAttempt(first, i);
+      const label = kind === 'interrupted' ? {} : { label: String(first.step) };
       return { ...spanOf(kind, null, attempt, hint), target, ...label };
     });
   });
@@ -117,13 +118,12 @@ function stepSpans(bins: readonly StepBin[]): readonly Wanted[] {
 
 function hintOf(bin: StepBin): string {
   const { medianMs, longestMs, steps } = bin;
-  if (steps.length > 1) {
+  const [first] = steps;
+  if (steps.length > 1 || first === undefined) {
     return `${nameOfBin(bin)}: median ${time(medianMs)}, longest ${time(longestMs)}`;
   }
-  const attempts = steps[0]?.attempts.length ?? 1;
-  const again = attempts > 1 ? `, ran ${attempts} times` : '';
-  const phases = Object.entries(steps[0]?.phaseMs ?? {}).map(([name, ms]) => `${name} ${time(ms)}`);
-  return `${nameOfBin(bin)}: ${time(longestMs)}${again} (${phases.join(', ')})`;
+  const phases = Object.entries(first.phaseMs).map(([name, ms]) => `${name} ${time(ms)}`);
+  return `${nameOfBin(bin)}: ${time(longestMs)}${timesRun(first)} (${phases.join(', ')})`;
 }
 
 /**
@@ -135,11 +135,11 @@ function waitingSpans({ periods, readyMs, recoveries }: Timeline): readonly Want
   const start = { from: periods[0]?.from ?? 0, to: readyMs ?? endMs };
   return [
     spanOf('loading', null, start, 'the programs are compiled and loaded'),
-    ...recoveries.slice(0, drawnMax).map(({ fromMs, resumedMs, commitMs }) => {
-      const to = resumedMs ?? commitMs ?? endMs;
-      const after = commitMs === undefined ? undefined : time(commitMs - fromMs);
-      const until = after === undefined ? 'no step followed' : `next commit after ${after}`;
-      return spanOf('recovery', null, { from: fromMs, to }, `recovery: ${until}`);
+    ...recoveries.slice(0, drawnMax).map((recovery) => {
+      const period = { from: recovery.fromMs, to: endOfRecovery(recovery, endMs) };
+      const ms = recoveryMs(recovery);
+      const until = ms === undefined ? 'no step followed' : `next commit after ${time(ms)}`;
+      return spanOf('recovery', null, period, `recovery: ${until}`);
     }),
   ];
 }
@@ -158,8 +158,9 @@ function memberSpans(timeline: Timeline): readonly Wanted[] {
       return spanOf('repeat', null, { from: fromMs, to: toMs }, hint);
     }),
     ...(evaluation ? [spanOf('evaluation', null, evaluation, 'evaluation')] : []),
-    ...absences.slice(0, drawnMax).flatMap(({ tpu, fromMs, foundMs, backMs, by }) => {
-      const found = foundMs ?? backMs ?? endMs;
+    ...absences.slice(0, drawnMax).flatMap((absence) => {
+      const { tpu, fromMs, backMs, by } = absence;
+      const found = endOfAbsence(absence, endMs);
       const name = `Cloud TPU ${tpu}`;
       const load = { from: found, to: backMs ?? endMs };
       return [

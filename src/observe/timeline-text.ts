@@ -2,7 +2,8 @@ import type { Incident, IncidentKind } from './incident.ts';
 import type { Period } from './run-clock.ts';
 import { type ShownTpus, shownTpus } from './run-report.ts';
 import { time } from './shown.ts';
-import type { Timeline } from './timeline.ts';
+import { kindOfAttempt } from './step-bins.ts';
+import { endOfAbsence, endOfRecovery, type Timeline } from './timeline.ts';
 
 /** Most rows for Cloud TPUs on a terminal. */
 const rowsMax = 64;
@@ -35,24 +36,22 @@ export function timelineText(timeline: Timeline, width: number): readonly string
   const shown = shownTpus(timeline, rowsMax);
   const columns = new Columns(timeline.shown, Math.max(columnsMin, width - labelWidth - 2));
   const grid = new Grid(shown, columns);
-  for (const { fromMs, resumedMs, commitMs } of timeline.recoveries) {
-    const to = resumedMs ?? commitMs ?? columns.endMs;
-    grid.fill('all', { from: fromMs, to }, lasting.recovery.character);
+  for (const recovery of timeline.recoveries) {
+    const to = endOfRecovery(recovery, columns.endMs);
+    grid.fill('all', { from: recovery.fromMs, to }, lasting.recovery.character);
   }
-  for (const { attempts, isRepeated } of timeline.steps) {
-    for (const [i, attempt] of attempts.entries()) {
-      const isLast = i === attempts.length - 1;
-      const kind = isLast ? (i > 0 || isRepeated ? 'again' : 'step') : 'interrupted';
-      grid.fill('all', attempt, lasting[kind].character);
+  for (const step of timeline.steps) {
+    for (const [i, attempt] of step.attempts.entries()) {
+      grid.fill('all', attempt, lasting[kindOfAttempt(step, i)].character);
     }
   }
   for (const { fromMs, toMs = columns.endMs } of timeline.repeats) {
     grid.fill('all', { from: fromMs, to: toMs }, lasting.again.character);
   }
   if (timeline.evaluation) grid.fill('all', timeline.evaluation, lasting.evaluation.character);
-  for (const { tpu, fromMs, foundMs, backMs } of timeline.absences) {
-    const to = foundMs ?? backMs ?? columns.endMs;
-    grid.fill(tpu, { from: fromMs, to }, lasting.absence.character);
+  for (const absence of timeline.absences) {
+    const period = { from: absence.fromMs, to: endOfAbsence(absence, columns.endMs) };
+    grid.fill(absence.tpu, period, lasting.absence.character);
   }
   // Letters of faults are put last, so that they cover the letters of incidents they cause.
   const inOrder = [...timeline.incidents].sort(

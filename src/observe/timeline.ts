@@ -1,6 +1,6 @@
 import type { PhaseMs, Slowest } from '../experiment/event.ts';
 import { stepsKept } from '../fault/verdict.ts';
-import type { Note } from '../pod/master/action.ts';
+import { isReport, lostTpu, type Note } from '../pod/master/action.ts';
 import type { RecordedEvent } from '../run/event.ts';
 import type { RecordedRun } from '../run/read.ts';
 import { type Incident, incidentOf, incidentOfFault } from './incident.ts';
@@ -74,6 +74,19 @@ export interface Absence {
   readonly by: 'replaced' | 'adopted' | undefined;
 }
 
+/** Returns the end of a recovery; `endMs` for a recovery that never ended. */
+export function endOfRecovery({ resumedMs, commitMs }: Recovery, endMs: number): number {
+  return resumedMs ?? commitMs ?? endMs;
+}
+
+/**
+ * Returns the time until which a Cloud TPU had no worker; `endMs` if it never had one again. From
+ * then on, the new worker loads.
+ */
+export function endOfAbsence({ foundMs, backMs }: Absence, endMs: number): number {
+  return foundMs ?? backMs ?? endMs;
+}
+
 /** Committed steps that ran again after the return to a checkpoint. */
 export interface Repeat {
   readonly fromMs: number;
@@ -129,8 +142,6 @@ export function clamped(ms: number): number {
 
 /** A record whose fields can still be set. */
 type Open<T> = { -readonly [K in keyof T]: T[K] };
-
-const reports: readonly Note['event'][] = ['lost', 'suspected', 'quarantined'];
 
 /** End of a break that has not ended yet. A break is a period in which no step can run. */
 const openEnd = Number.POSITIVE_INFINITY;
@@ -203,7 +214,7 @@ class Reader {
   }
 
   #note(note: Note, ms: number): void {
-    if (reports.includes(note.event)) this.#report(note, ms);
+    if (isReport(note)) this.#report(note, ms);
     if (note.event === 'resumed') this.#resume(ms);
     if (note.event === 'rolled-back') {
       const [firstStep, lastStep] = [stepsKept(note) + 1, this.#highestStep];
@@ -211,7 +222,7 @@ class Reader {
         this.#repeats.push({ fromMs: ms, toMs: undefined, firstStep, lastStep });
       }
     }
-    if (note.tpu !== null) this.#member(note.event, note.tpu, ms);
+    if (note.tpu !== null) this.#member(note, note.tpu, ms);
   }
 
   #report(note: Note, ms: number): void {
@@ -235,9 +246,10 @@ class Reader {
    * Handles a note about one Cloud TPU: that it lost its worker, got another one, or got the
    * parameters.
    */
-  #member(event: Note['event'], tpu: number, ms: number): void {
+  #member(note: Note, tpu: number, ms: number): void {
+    const { event } = note;
     const open = this.#absences.findLast((it) => it.tpu === tpu && it.backMs === undefined);
-    if (event === 'lost' || event === 'quarantined') {
+    if (lostTpu(note) !== null) {
       const missing = { foundMs: undefined, backMs: undefined, by: undefined };
       if (open === undefined) this.#absences.push({ tpu, fromMs: ms, ...missing });
       else Object.assign(open, missing);

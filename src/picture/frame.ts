@@ -1,5 +1,5 @@
 import { type Element, element, hint, type Markup, px } from './markup.ts';
-import type { Scale, TimeScale } from './scale.ts';
+import type { Interval, Scale } from './scale.ts';
 
 /** What every picture has. */
 export interface Frame {
@@ -12,6 +12,12 @@ export interface Frame {
 
 /** Width of every picture, in px of its own coordinates. A page may show it at another size. */
 export const pictureWidth = 1200;
+
+/** Where the axis along X of a chart begins and ends, in px. */
+export const chartRange: Interval = { from: 130, to: pictureWidth - 50 };
+
+/** Height of an axis along X with its labels, in px. */
+export const axisPx = 42;
 
 /** Draws a picture of the given height, in px. */
 export function picture(
@@ -42,13 +48,12 @@ export function axisBelow(scale: Scale, y: number, top: number, label: string): 
   const texts = scale.ticks.map(({ at, label: text }) =>
     element('text', { x: at, y: y + 17, 'text-anchor': 'middle' }, text),
   );
-  const cuts = 'cuts' in scale ? (scale as TimeScale).cuts.map((at) => cutAt(at, y)) : [];
   return element(
     'g',
     {},
     ...lines,
     element('path', { class: 'axis', d: `M${px(from)} ${px(y)}H${px(to)}` }),
-    ...cuts,
+    ...scale.cuts.map((at) => cutAt(at, y)),
     ...texts,
     element('text', { class: 'muted', x: to, y: y + 32, 'text-anchor': 'end' }, label),
   );

@@ -1,7 +1,7 @@
-import { axisBelow, type Frame, picture, pictureWidth } from './frame.ts';
+import { axisBelow, axisPx, chartRange, type Frame, picture, pictureWidth } from './frame.ts';
 import { type LegendEntry, legend } from './legend.ts';
 import { type Element, element, hint, type Markup, px } from './markup.ts';
-import type { Interval, Scale } from './scale.ts';
+import type { Scale } from './scale.ts';
 import { type MarkLook, markAt, markRadius } from './shape.ts';
 import { type SpanLook, spanBox, stripes } from './span.ts';
 
@@ -10,18 +10,14 @@ import { type SpanLook, spanBox, stripes } from './span.ts';
  * in their order, later ones over earlier ones, and marks over all spans.
  */
 export interface LaneChart extends Frame {
-  readonly lanes: readonly Lane[];
+  /** Labels of the lanes. */
+  readonly lanes: readonly string[];
   readonly spans: readonly Span[];
   readonly marks: readonly Mark[];
-  /** Scale along X. Its range lies within {@link laneRange}. */
+  /** Scale along X. Its range lies within {@link chartRange}. */
   readonly x: Scale;
   readonly xLabel: string;
   readonly legend: readonly LegendEntry[];
-}
-
-/** A lane and its label. */
-export interface Lane {
-  readonly label: string;
 }
 
 /** Something that lasts, in one lane or in several lanes that follow each other. */
@@ -48,11 +44,7 @@ export interface Mark {
   readonly hint: string;
 }
 
-/** Where the lanes of a {@link LaneChart} begin and end along X, in px. */
-export const laneRange: Interval = { from: 130, to: pictureWidth - 50 };
-
 const top = 8;
-const axisPx = 42;
 /** Smallest width of a drawn span, in px. A narrower span gets this width. */
 const narrowest = 0.75;
 
@@ -61,7 +53,7 @@ export function laneChart(chart: LaneChart): Element {
   const { id, lanes, x, spans, marks } = chart;
   const lanePx = lanes.length <= 40 ? 20 : 14;
   const bottom = top + lanes.length * lanePx;
-  const key = legend(id, chart.legend, laneRange.from, bottom + axisPx);
+  const key = legend(id, chart.legend, chartRange.from, bottom + axisPx);
   const looks = [...spans.map(({ look }) => look), ...chart.legend.flatMap(spanLook)];
   return picture(
     chart,
@@ -70,9 +62,9 @@ export function laneChart(chart: LaneChart): Element {
     axisBelow(x, bottom, top, chart.xLabel),
     ...spans.map((span) => spanIn(chart, span, lanePx)),
     ...separators(lanes.length, lanePx),
-    ...lanes.map(({ label }, i) => {
+    ...lanes.map((label, i) => {
       const y = top + (i + 0.5) * lanePx + 4;
-      return element('text', { x: laneRange.from - 10, y, 'text-anchor': 'end' }, label);
+      return element('text', { x: chartRange.from - 10, y, 'text-anchor': 'end' }, label);
     }),
     ...placed(marks, x).map((it) => markIn(it, lanePx)),
     key.drawn,
@@ -116,10 +108,10 @@ function isStrong({ tone, texture }: SpanLook): boolean {
 
 /** Returns the lines between lanes. They also cut a span over several lanes into rows. */
 function separators(lanes: number, lanePx: number): readonly Element[] {
-  const width = laneRange.to - laneRange.from;
+  const width = chartRange.to - chartRange.from;
   return Array.from({ length: Math.max(0, lanes - 1) }, (_, i) =>
     element('rect', {
-      ...{ class: 'gap', 'pointer-events': 'none', x: laneRange.from, width },
+      ...{ class: 'gap', 'pointer-events': 'none', x: chartRange.from, width },
       ...{ y: top + (i + 1) * lanePx - 1, height: 2 },
     }),
   );

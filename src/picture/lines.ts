@@ -1,4 +1,4 @@
-import { axisBelow, axisLeft, type Frame, picture, pictureWidth } from './frame.ts';
+import { axisBelow, axisLeft, axisPx, chartRange, type Frame, picture } from './frame.ts';
 import { type LegendEntry, legend } from './legend.ts';
 import { type Element, element, hint, px } from './markup.ts';
 import type { Tone } from './palette.ts';
@@ -33,7 +33,7 @@ export interface Point {
 
 /** Where a {@link LineChart} begins and ends along X and Y, in px. Y begins at the bottom. */
 export const lineRange: { readonly x: Interval; readonly y: Interval } = {
-  x: { from: 130, to: pictureWidth - 50 },
+  x: chartRange,
   y: { from: 220, to: 28 },
 };
 
@@ -44,10 +44,10 @@ export function lineChart(chart: LineChart): Element {
   const entries = series.map(({ label, tone, form }): LegendEntry => {
     return { mark: { tone, shape: form === 'dots' ? 'circle' : 'square' }, text: label };
   });
-  const key = legend(id, entries, lineRange.x.from, bottom + 42);
+  const key = legend(id, entries, chartRange.from, bottom + axisPx);
   return picture(
     chart,
-    bottom + 42 + key.height + 4,
+    bottom + axisPx + key.height + 4,
     axisLeft(y, lineRange.x.from, lineRange.x.to, chart.yLabel),
     axisBelow(x, bottom, lineRange.y.to, chart.xLabel),
     ...series.flatMap((it) => (it.form === 'dots' ? dotsOf(it, chart) : [lineOf(it, chart)])),

@@ -25,6 +25,8 @@ export interface Scale {
   readonly at: (value: number) => number;
   /** Values for an axis, in increasing order. */
   readonly ticks: readonly Tick[];
+  /** Coordinates, in px, of the centres of the cuts. A cut stands for values that are left out. */
+  readonly cuts: readonly number[];
 }
 
 /** Smallest distance between two labels of an axis along X, in px. */
@@ -37,7 +39,7 @@ export function linearScale(values: Interval, range: Interval, count?: number): 
   const format = scale.tickFormat(wanted);
   const labelled = isPoint(values) ? [values.from] : scale.ticks(wanted);
   const ticks = labelled.map((value) => ({ at: scale(value), label: format(value) }));
-  return { range, at: (value) => scale(finite(value)), ticks };
+  return { range, at: (value) => scale(finite(value)), ticks, cuts: [] };
 }
 
 /**
@@ -59,7 +61,7 @@ export function logScale(values: Interval, range: Interval): Scale {
   const all = scale.ticks().filter((value) => [1, 2, 5].includes(mantissa(value)));
   const shown = all.length <= 9 ? all : all.filter((value) => mantissa(value) === 1);
   const ticks = shown.map((value) => ({ at: scale(value), label: String(value) }));
-  return { range, at: (value) => scale(Math.max(values.from, finite(value))), ticks };
+  return { range, at: (value) => scale(Math.max(values.from, finite(value))), ticks, cuts: [] };
 }
 
 /** Units of times, and their lengths in ms. */
@@ -74,8 +76,6 @@ const units = [
 export interface TimeScale extends Scale {
   /** Unit of the labels. */
   readonly unit: (typeof units)[number]['name'];
-  /** Coordinates, in px, of the centres of the cuts. A cut stands for times that are left out. */
-  readonly cuts: readonly number[];
 }
 
 /** Width, in px, of a cut: the place in a time scale that stands for times that are left out. */

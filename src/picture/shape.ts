@@ -1,17 +1,20 @@
 import { type Element, element, px } from './markup.ts';
 import type { Tone } from './palette.ts';
 
-/** Form of a mark. `triangle` points up, `wedge` points down. */
-export type Shape =
-  | 'circle'
-  | 'ring'
-  | 'square'
-  | 'diamond'
-  | 'triangle'
-  | 'wedge'
-  | 'cross'
-  | 'plus'
-  | 'bar';
+/** Forms of a mark. `triangle` points up, `wedge` points down. */
+export const shapes = [
+  'circle',
+  'ring',
+  'square',
+  'diamond',
+  'triangle',
+  'wedge',
+  'cross',
+  'plus',
+  'bar',
+] as const;
+/** One of {@link shapes}. */
+export type Shape = (typeof shapes)[number];
 
 /** Look of a mark. Marks with different meanings differ in their shape, not only in their tone. */
 export interface MarkLook {

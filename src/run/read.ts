@@ -1,18 +1,17 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import type { z } from 'zod';
 import type { Report } from '../experiment/event.ts';
 import { parseJson } from '../files/json.ts';
 import { wholeLines } from '../files/lines.ts';
-import { mismatch } from '../files/mismatch.ts';
-import { type NoFile, openRegularFile, readRegularFile } from '../files/read.ts';
+import { openRegularFile } from '../files/read.ts';
 import { isSystemError } from '../files/system-error.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
-import { eventVersion, type RecordedEvent } from './event.ts';
+import type { RecordedEvent } from './event.ts';
 import { runFiles } from './files.ts';
 import { type JudgedRun, judgedSchema } from './judged.ts';
-import { eventSchema, type RunSettings, reportSchema, settingsSchema } from './schema.ts';
+import { checked, missing, readJson, readSettings, unreadable } from './read-settings.ts';
+import { eventSchema, type RunSettings, reportSchema } from './schema.ts';
 
 /** A run that was recorded to a folder. */
 export interface RecordedRun {
@@ -42,14 +41,6 @@ export function readRun(folder: string): RecordedRun {
   const report = readJson(join(folder, runFiles.report), reportSchema);
   const judged = readJson(join(folder, runFiles.verdict), judgedSchema);
   return { settings, events, lost, report, judged };
-}
-
-/**
- * Reads the settings of the run that a folder records; undefined if the folder records none. Throws
- * the errors of {@link readRun}.
- */
-export function readSettings(folder: string): RunSettings | undefined {
-  return readJson(join(folder, runFiles.config), settingsSchema);
 }
 
 function readEvents(path: string): Pick<RecordedRun, 'events' | 'lost'> {
@@ -94,42 +85,4 @@ function parseEvent(place: string, text: string): RecordedEvent {
     throw new PodError('bad-data', `${place}: expected an event as JSON, found ${quote(text)}`);
   }
   return checked(place, value, eventSchema);
-}
-
-function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
-  const file = readRegularFile(path, jsonBytesMax);
-  if (file.kind === 'missing') return undefined;
-  if (file.kind === 'refused') throw unreadable(path, file);
-  const value = parseJson(file.bytes.toString('utf8'));
-  if (value === undefined) throw new PodError('bad-data', `${path}: expected JSON`);
-  return checked(path, value, schema);
-}
-
-/** Largest accepted size, in bytes, of the settings, of the report and of the verdict. */
-const jsonBytesMax = 2 ** 24;
-
-/**
- * Returns `value` if it matches `schema`. Throws `bad-data` otherwise: the message names the
- * version if another version of this program wrote the value, else the first wrong field.
- */
-function checked<T>(place: string, value: unknown, schema: z.ZodType<T>): T {
-  const found = schema.safeParse(value);
-  if (found.success) return found.data;
-  const v = typeof value === 'object' && value !== null && 'v' in value ? value.v : eventVersion;
-  if (typeof v === 'number' && v !== eventVersion) {
-    const what = `expected version ${eventVersion}, found version ${v}`;
-    throw new PodError('bad-data', `${place}: ${what}; another version of pod wrote it`);
-  }
-  throw new PodError('bad-data', `${place}: damaged: ${mismatch(found.error)}`);
-}
-
-function unreadable(path: string, file: NoFile): PodError {
-  if (file.kind === 'missing') return missing(path);
-  const { found, cause } = file;
-  if (cause !== undefined) return new PodError('io', `${path}: could not be read: ${found}`, cause);
-  return new PodError('bad-data', `${path}: expected a regular file, found ${found}`);
-}
-
-function missing(path: string): PodError {
-  return new PodError('bad-data', `${path}: expected a record of --run, found nothing there`);
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type ScheduleName, scheduleNames, type TrainConfig } from '../experiment/config.ts';
 import type { PhaseMs, Report, StepTiming } from '../experiment/event.ts';
 import type { RunKey } from '../experiment/same-run.ts';
+import { type Phase, phases } from '../isa/executable.ts';
 import { networkNames } from '../model/networks.ts';
 import { noteEvents } from '../pod/master/action.ts';
 import { recoveryPolicies } from '../pod/master/options.ts';
@@ -19,11 +20,13 @@ const linkWait = z.looseObject({ link: text(), waitMs: real });
 const refusal = z.looseObject({ name: text(), reason: text() });
 
 /** Returns the field schemas of an object with one field for each phase of a step. */
-function byPhase<T extends z.ZodType>(schema: T): Record<keyof PhaseMs, T> {
-  return {
-    ...{ infeed: schema, compute: schema, 'all-reduce': schema },
-    ...{ update: schema, outfeed: schema, commit: schema },
-  };
+function ofPhases<T extends z.ZodType>(schema: T): Record<Phase, T> {
+  return Object.fromEntries(phases.map((phase) => [phase, schema])) as Record<Phase, T>;
+}
+
+/** Returns the field schemas of {@link ofPhases}, and a field `commit` for the commit of a step. */
+export function byPhase<T extends z.ZodType>(schema: T): Record<keyof PhaseMs, T> {
+  return { ...ofPhases(schema), commit: schema };
 }
 
 const config: z.ZodType<TrainConfig> = z
@@ -73,9 +76,7 @@ export const reportSchema: z.ZodType<Report> = z.looseObject({
 });
 
 /** Schema of a phase of a step. The time of `commit` belongs to no Cloud TPU. */
-const phase = z.enum(
-  Object.keys(byPhase(real)).filter((it): it is StepTiming['slowestPhase'] => it !== 'commit'),
-);
+const phase = z.enum(phases);
 
 /** Schema of the effect of the slowest Cloud TPU of a step. */
 export const timing: z.ZodType<StepTiming> = z.looseObject({
@@ -124,12 +125,7 @@ export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind'
     phaseMs: z.looseObject(byPhase(real)),
     slowest: z.exactOptional(z.looseObject({ tpu: count, ownMs: real, othersMs: real })),
     timing: timing.exactOptional(),
-    longest: z
-      .looseObject({
-        ...{ infeed: longest, compute: longest, 'all-reduce': longest },
-        ...{ update: longest, outfeed: longest },
-      })
-      .exactOptional(),
+    longest: z.looseObject(ofPhases(longest)).exactOptional(),
     tpuPhaseMs: z.array(z.array(real)).exactOptional(),
     tpuLinkWaitMs: z.array(z.array(real)).exactOptional(),
   }),

@@ -1,4 +1,4 @@
-import type { Expectations } from '../fault/plan.ts';
+import { type Expectations, faultNameOf } from '../fault/plan.ts';
 import type { FaultOutcome, Verdict } from '../fault/verdict.ts';
 import { PodError } from '../numerics/error.ts';
 import { PodRun } from './pod-run.ts';
@@ -70,7 +70,7 @@ const anyTime = '<=100000min';
  */
 function toBlame(received: unknown, tpu: number): Matched {
   const run = podRun(received, 'toBlame');
-  const found = run.faults.map((fault) => `${faultName(fault)}: ${blameOf(fault)}`);
+  const found = run.faults.map((fault) => `${faultWithPosition(fault)}: ${blameOf(fault)}`);
   const pass = run.faults.some(({ blamed }) => blamed === tpu);
   return {
     pass,
@@ -117,9 +117,8 @@ function inWords(expectation: string): string {
   return expectation.endsWith(anyTime) ? 'a committed step after each fault' : expectation;
 }
 
-function faultName({ fault }: FaultOutcome): string {
-  const target = 'tpu' in fault ? ` of Cloud TPU ${fault.tpu}` : '';
-  return `${fault.fault}${target} at ${JSON.stringify(fault.at).replaceAll('"', '')}`;
+function faultWithPosition({ fault }: FaultOutcome): string {
+  return `${faultNameOf(fault)} at ${JSON.stringify(fault.at).replaceAll('"', '')}`;
 }
 
 function blameOf({ blamed, injectedMs }: FaultOutcome): string {

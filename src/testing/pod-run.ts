@@ -43,7 +43,7 @@ export class PodRun {
     this.#seen = seen;
     this.#faultFree = faultFree;
     this.ground = ground;
-    this.faults = outcomesOf(plan, seen);
+    this.faults = outcomesOf(plan, topology, seen);
     this.verdicts = this.judge(plan.expect);
   }
 

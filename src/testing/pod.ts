@@ -1,10 +1,10 @@
+import { faultFreeRun } from '../cli/fault-free.ts';
 import { planInFile } from '../cli/plan-file.ts';
 import { groundOf, type NamedPlan, openPlanned, runWithFaults } from '../cli/planned-run.ts';
 import { isSettingKey, schema } from '../cli/settings/schema.ts';
 import type { Expectations, FaultPlan, Ground } from '../fault/plan.ts';
 import { checkPlan } from '../fault/read.ts';
 import type { SeenEvent, StepSeen } from '../fault/seen.ts';
-import { faultFreeRun } from './fault-free.ts';
 import type { PlacedFault } from './faults.ts';
 import { PodRun } from './pod-run.ts';
 import type { RunSettings } from './settings.ts';

@@ -5,12 +5,12 @@ import { Command } from 'commander';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { type SimulatedOutcome, simulateRun } from '../../cluster/simulated/run.ts';
 import { addChaos } from '../../src/cli/chaos.ts';
+import { Interrupted } from '../../src/cli/chaos-processes.ts';
 import { type SearchOptions, type SearchResult, search } from '../../src/cli/chaos-search.ts';
 import { bucketsOf, seenInSimulation, simulatedRunOf } from '../../src/cli/chaos-sim.ts';
 import { planInFile } from '../../src/cli/plan-file.ts';
 import { openPlanned, runWithFaults, runWithoutFaults } from '../../src/cli/planned-run.ts';
-import { PodRunner } from '../../src/cli/search-pods.ts';
-import { type Simulate, Simulator } from '../../src/cli/search-simulator.ts';
+import { podRunner, type Simulate, simulatingRunner } from '../../src/cli/search-runner.ts';
 import { type Case, planOf } from '../../src/fault/case.ts';
 import { printPlan } from '../../src/fault/print.ts';
 import { randomCase, type Shape, searchShape, shapeOn } from '../../src/fault/random-plan.ts';
@@ -31,7 +31,7 @@ async function searched(
     text += more;
   };
   const progress = new Progress({ terminal: false, columns: 80, write }, () => 0);
-  const result = await search(new Simulator(simulate), options, progress);
+  const result = await search(simulatingRunner(simulate), options, progress);
   return { result, text };
 }
 
@@ -83,7 +83,7 @@ describe('pod chaos search', () => {
     writeFileSync(path, printPlan(planOf(it)));
     const planned = await openPlanned(planInFile(path), 'sim');
     const seen = await runWithFaults(planned, () => undefined);
-    const { ending } = await new Simulator().try(it);
+    const { ending } = await simulatingRunner().try(it);
     if (ending.kind !== 'ended') throw new Error(ending.message);
     expect(ending.seen.commits).toEqual(seen.commits);
     expect(ending.seen.notes).toEqual(seen.notes);
@@ -103,7 +103,7 @@ describe('pod chaos search', () => {
       faults: [{ fault: 'kill', tpu: 1, at: { step: 3, phase: 'update' } }],
       outcome: 'done',
     };
-    const { violations, injected, ending } = await new PodRunner('threads').try(it);
+    const { violations, injected, ending } = await podRunner('threads').try(it);
     expect(violations).toEqual([]);
     expect(injected).toEqual(it.faults);
     expect(ending.kind === 'ended' && ending.seen.commits.length).toBe(4);
@@ -150,6 +150,12 @@ describe('pod chaos search', () => {
     expect(failure?.plan).toContain('fault: throw');
   }, 30_000);
 
+  test('ends with a signal that ends the pod, and does not take it for a broken invariant', async () => {
+    const interrupted: Simulate = () => Promise.reject(new Interrupted(130));
+    const searching = searched(interrupted, { from: seed, seeds: 1 });
+    await expect(searching).rejects.toBeInstanceOf(Interrupted);
+  });
+
   test('finds a step that was committed although the Cloud TPUs differ', async () => {
     const unequal: Simulate = async (run) => {
       const outcome = await simulateRun(run);
@@ -164,7 +170,7 @@ describe('pod chaos search', () => {
       });
       return { ...outcome, events };
     };
-    const { violations } = await new Simulator(unequal).try({
+    const { violations } = await simulatingRunner(unequal).try({
       ...{ faults: [], outcome: 'done' },
       run: { ...randomCase(seed).run, steps: 4, recovery: 'replace' },
     });

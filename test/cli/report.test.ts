@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { splitWords } from '../../cluster/image/words.ts';
 import { ChaosRecord, recordedTo } from '../../src/cli/chaos-record.ts';
 import { runPlan } from '../../src/cli/chaos-run.ts';
 import { trainOptions } from '../../src/cli/options.ts';
@@ -124,7 +125,7 @@ test('the command that repeats a run gives the same settings, however they are s
     const options = trainOptions(flags);
     const { config, relaxedSimd, checkpoint = null } = options;
     const line = repeatTraining({ ...settings, config, relaxedSimd, checkpoint } as RunSettings);
-    const words = wordsIn(line);
+    const words = splitWords(line);
     expect(words.slice(0, 2)).toEqual(['pod', 'train']);
     const { source } = parseWords(words.slice(2), { where: 'a test', origin: (key) => key });
     const again = Object.fromEntries([...source.values].map(([key, { value }]) => [key, value]));
@@ -132,14 +133,6 @@ test('the command that repeats a run gives the same settings, however they are s
     expect(trainOptions(again)).toEqual(options);
   }
 });
-
-/** Splits a line as bash does. */
-function wordsIn(line: string): readonly string[] {
-  const part = /'[^']*'|"[^"]*"|[^\s'"]+/g;
-  return (line.match(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g) ?? []).map((word) =>
-    (word.match(part) ?? []).map((it) => it.replace(/^(['"])(.*)\1$/s, '$2')).join(''),
-  );
-}
 
 describe('pod chaos run --run', () => {
   const plan = `# my plan

@@ -49,6 +49,12 @@ describe('the tally of a search', () => {
     expect(tally.kinds[0]).toMatchObject({ noticed: 3, right: 2 });
   });
 
+  test('takes a loss of any Cloud TPU as right if the master was cut off', () => {
+    const fault: Fault = { fault: 'master-cut-off', at: { step: 2 }, for: { ms: 500 } };
+    const tally = tallied(fault, seenWith(110, 0), seenWith(110, 7), seenWith(110, null));
+    expect(tally.kinds[0]).toMatchObject({ noticed: 3, right: 2 });
+  });
+
   test('leaves out plans with several faults, and faults that were not injected', () => {
     const tally = new Tally();
     tally.add({ run: {}, faults: [kill, kill], expect: {} }, grid, seenWith(110, 3));

@@ -140,6 +140,16 @@ describe('a master in a container', () => {
     expect(JSON.parse(json.stdout).last).toMatchObject({ ...times, tpuPhaseMs, tpuLinkWaitMs });
   });
 
+  test('pod status --json prints every field that the master answers', async () => {
+    const phaseMs = { infeed: 1, compute: 2, 'all-reduce': 3, update: 1, outfeed: 1, commit: 1 };
+    const rates = { epoch: 0.2, accuracy: 0.9, learningRate: 0.05, wallMs: 9, phaseMs };
+    const members = [{ ...member, since: 4 }];
+    answer = { ...full, job: 'pod', spares: 1, members, last: { ...last, ...rates } };
+    const { code, stdout } = await pod(`status --json --api ${origin}`);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toEqual(answer);
+  });
+
   test('is found by POD_API, whatever proxies the environment names', async () => {
     answer = { job: 'pod' };
     const env = `NODE_USE_ENV_PROXY=1 HTTP_PROXY=http://127.0.0.1:9 POD_API=${origin}`;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { StepCommitted } from '../../src/experiment/event.ts';
-import { unknownCauses } from '../../src/experiment/link-causes.ts';
+import type { LinkCauses } from '../../src/experiment/link-causes.ts';
 import type { Run } from '../../src/experiment/prepared.ts';
 import { slowestOfRun } from '../../src/experiment/slowest-of-run.ts';
 import { stepCommitted } from '../../src/experiment/step-event.ts';
@@ -24,9 +24,12 @@ function report(tpu: number, phaseMs: readonly number[]): StepReport {
   };
 }
 
+/** The causes of a step whose waits are unknown. */
+const unknownCauses: LinkCauses = { heldUpMs: [], longest: [] };
+
 /** Returns the timing of step `step`. `before` is the step committed before it, if there is one. */
 function timing(reports: readonly StepReport[], step = 1, before?: StepCommitted) {
-  return timingOf(reports, slowestOf(reports), unknownCauses, step, before);
+  return timingOf(reports, slowestOf(reports, unknownCauses), unknownCauses, step, before);
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, it) => total + it, 0);
@@ -117,7 +120,7 @@ describe('the wait of the others', () => {
           ]),
         );
         expect(timing(reports)).toMatchObject({ waitMs: lateMs, causedMs: lateMs });
-        if (lateMs > 0) expect(slowestOf(reports).tpu).toBe(late);
+        if (lateMs > 0) expect(slowestOf(reports, unknownCauses).tpu).toBe(late);
         if (ownMs + lateMs > 0) expect(timing(reports).slowestPhase).toBe('update');
       }),
     );

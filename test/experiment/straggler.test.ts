@@ -1,9 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Slowest, StepCommitted } from '../../src/experiment/event.ts';
+import type { LinkCauses } from '../../src/experiment/link-causes.ts';
 import { StragglerWatch, slowestOf } from '../../src/experiment/straggler.ts';
 import { phases } from '../../src/isa/executable.ts';
 import type { StepReport } from '../../src/pod/messages.ts';
+
+/** The causes of a step whose waits are unknown. */
+const unknownCauses: LinkCauses = { heldUpMs: [], longest: [] };
 
 /** Returns a Cloud TPU's report of a step: `ownMs` of computation, `waitMs` in the all-reduce. */
 function report(tpu: number, ownMs: number, waitMs: number): StepReport {
@@ -18,17 +22,22 @@ function step(number: number, slowest: Slowest): StepCommitted {
 describe('the slowest Cloud TPU of a step', () => {
   test('is the one with the most work of its own, though the others take as long with the wait', () => {
     const reports = [report(0, 20, 80), report(1, 100, 0), report(2, 21, 79), report(3, 22, 78)];
-    expect(slowestOf(reports)).toEqual({ tpu: 1, ownMs: 100, othersMs: 21 });
+    expect(slowestOf(reports, unknownCauses)).toEqual({ tpu: 1, ownMs: 100, othersMs: 21 });
   });
 
   test('has no others in a slice of one', () => {
-    expect(slowestOf([report(0, 20, 0)])).toEqual({ tpu: 0, ownMs: 20, othersMs: 0 });
+    expect(slowestOf([report(0, 20, 0)], unknownCauses)).toEqual({
+      tpu: 0,
+      ownMs: 20,
+      othersMs: 0,
+    });
   });
 
   test('is never faster than the median of the others', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(1000), fc.nat(1000)), { minLength: 1 }), (times) => {
-        const found = slowestOf(times.map(([own, wait], tpu) => report(tpu, own, wait)));
+        const reports = times.map(([own, wait], tpu) => report(tpu, own, wait));
+        const found = slowestOf(reports, unknownCauses);
         expect(found.ownMs).toBe(Math.max(...times.map(([own]) => own)));
         expect(found.ownMs).toBeGreaterThanOrEqual(found.othersMs);
       }),

@@ -6,6 +6,7 @@ import {
   type CommitSeen,
   judge,
   type Observation,
+  outcomesOf,
   type Reference,
 } from '../../src/fault/verdict.ts';
 import type { Note } from '../../src/pod/master/action.ts';
@@ -197,6 +198,36 @@ describe('the verdict', () => {
     const injections = [...right.injections, { index: 1, ms: 1150 }];
     expect(broken({ notes, injections }, two)).toEqual([]);
     expect(broken({ notes, injections: [injections[0]!] }, two)).toContain('culprit: named');
+  });
+
+  const others: readonly (readonly [string, FaultPlan['faults'][number], number])[] = [
+    [
+      'of a partition',
+      { fault: 'partition', groups: [[0, 1, 2, 3, 4, 6, 7], [5]], at: { step: 2 } },
+      5,
+    ],
+    ['at the sender of a broken link', { fault: 'lose', link: [5, 6], at: { step: 2 } }, 5],
+    [
+      'at the receiver of a broken link',
+      { fault: 'lose', link: 'chip(2,2)+x', at: { step: 2 } },
+      5,
+    ],
+    ['in a lost row', { fault: 'lose-row', row: 1, at: { step: 2 } }, 5],
+  ];
+
+  test.each(others)('does not take a loss %s for the report of another fault', (_, first, lost) => {
+    const two: FaultPlan = {
+      ...plan,
+      faults: [first, ...plan.faults],
+      expect: { culprit: 'named' },
+    };
+    const notes = [lost, 3].map((tpu, i) => ({ ms: 1200 + i, note: note('lost', tpu) }));
+    const injections = [0, 1].map((index) => ({ index, ms: 1100 + index }));
+    const seen: Observation = { ...right, notes, injections };
+    expect(broken(seen, two)).toEqual([]);
+    expect(outcomesOf(two, grid, seen).map(({ blamed }) => blamed)).toEqual([lost, 3]);
+    const later = injections.map(({ index }) => ({ index, ms: index === 0 ? 1300 : 1100 }));
+    expect(broken({ notes, injections: later }, two)).toContain('culprit: named');
   });
 
   test('finds a straggler that is not the slow Cloud TPU', () => {

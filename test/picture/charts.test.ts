@@ -1,28 +1,16 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type LaneChart, laneChart, laneRange } from '../../src/picture/lanes.ts';
+import { chartRange } from '../../src/picture/frame.ts';
+import { type LaneChart, laneChart } from '../../src/picture/lanes.ts';
 import { lineChart, lineRange } from '../../src/picture/lines.ts';
 import { markupText } from '../../src/picture/markup.ts';
 import { pictureStyle, tones } from '../../src/picture/palette.ts';
 import { linearScale } from '../../src/picture/scale.ts';
-import { markAt, type Shape } from '../../src/picture/shape.ts';
-import { elements, parseXml, textOf } from './xml.ts';
+import { markAt, type Shape, shapes } from '../../src/picture/shape.ts';
+import { attributesIn, elements, parseXml, textOf } from './xml.ts';
 
 const text = fc.string({ unit: 'binary' });
 const tone = fc.constantFrom(...tones);
-const shapes: readonly Shape[] = [
-  ...([
-    'circle',
-    'ring',
-    'square',
-    'diamond',
-    'triangle',
-    'wedge',
-    'cross',
-    'plus',
-    'bar',
-  ] as const),
-];
 const time = fc.double({ min: -10, max: 110, noNaN: true });
 const spanLook = fc.record({
   tone,
@@ -34,7 +22,7 @@ const chart: fc.Arbitrary<LaneChart> = fc.integer({ min: 1, max: 50 }).chain((co
   const lane = fc.nat(count - 1);
   return fc.record({
     ...{ id: fc.constant('a'), title: text, description: text, xLabel: text },
-    lanes: fc.array(fc.record({ label: text }), { minLength: count, maxLength: count }),
+    lanes: fc.array(text, { minLength: count, maxLength: count }),
     spans: fc.array(
       fc
         .record({ firstLane: lane, a: time, b: time, look: spanLook, hint: text, label: text })
@@ -46,7 +34,7 @@ const chart: fc.Arbitrary<LaneChart> = fc.integer({ min: 1, max: 50 }).chain((co
         })),
     ),
     marks: fc.array(fc.record({ lane, at: time, look: markLook, hint: text })),
-    x: fc.constant(linearScale({ from: 0, to: 100 }, laneRange)),
+    x: fc.constant(linearScale({ from: 0, to: 100 }, chartRange)),
     legend: fc.array(fc.record({ mark: markLook, text }), { maxLength: 12 }),
   });
 });
@@ -75,12 +63,6 @@ test('a chart of lanes is well-formed, has every lane and span, and no number th
   );
 });
 
-/** Returns all attributes of an element and of all elements in it. */
-function attributesIn(root: ReturnType<typeof parseXml>): readonly unknown[] {
-  const inside = root.children.flatMap((it) => (typeof it === 'string' ? [] : attributesIn(it)));
-  return [root.attributes, ...inside];
-}
-
 test('marks close to each other are drawn beside each other, or as one if they look the same', () => {
   const mark = (at: number, shape: Shape, hint: string) => ({
     ...{ lane: 0, at, hint, look: { shape, tone: 'ink' as const } },
@@ -88,9 +70,9 @@ test('marks close to each other are drawn beside each other, or as one if they l
   const root = parseXml(
     markupText(
       laneChart({
-        ...{ id: 'a', title: '', description: '', xLabel: '', lanes: [{ label: '' }], spans: [] },
+        ...{ id: 'a', title: '', description: '', xLabel: '', lanes: [''], spans: [] },
         marks: [mark(50, 'cross', 'one'), mark(50.1, 'cross', 'two'), mark(50.2, 'wedge', 'three')],
-        x: linearScale({ from: 0, to: 100 }, laneRange),
+        x: linearScale({ from: 0, to: 100 }, chartRange),
         legend: [],
       }),
     ),

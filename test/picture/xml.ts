@@ -59,6 +59,12 @@ export function textOf(root: XmlElement): string {
   return root.children.map((it) => (typeof it === 'string' ? it : textOf(it))).join('');
 }
 
+/** Returns the attributes of an element and of all elements in it. */
+export function attributesIn(root: XmlElement): readonly XmlElement['attributes'][] {
+  const inside = root.children.flatMap((it) => (typeof it === 'string' ? [] : attributesIn(it)));
+  return [root.attributes, ...inside];
+}
+
 function attributesOf(text: string): Readonly<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const [, name = '', value = ''] of text.matchAll(/ ([A-Za-z0-9-]+)="([^"]*)"/g)) {

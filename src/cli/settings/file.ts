@@ -1,6 +1,6 @@
 import { isMap, isScalar, type Pair, type ParsedNode, parseDocument, type YAMLMap } from 'yaml';
 import { excessIn, readYamlText } from '../../files/yaml.ts';
-import { PodError } from '../../numerics/error.ts';
+import { messageOf, PodError } from '../../numerics/error.ts';
 import { quote } from '../../numerics/quote.ts';
 import { tildeAdvice } from './checks.ts';
 import { isSettingKey, type SettingKey } from './schema.ts';
@@ -116,7 +116,7 @@ function attempt<T>(file: string, work: () => T): T {
 
 /** Returns the first line of the YAML parser's error message. */
 function reason(cause: unknown): string {
-  const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
+  const [line = ''] = messageOf(cause).split('\n');
   return line.replace(/:$/, '');
 }
 

@@ -118,7 +118,7 @@ export async function listCheckpoints(
 }
 
 /** Returns the names of checkpoints among `names`, newest first. */
-function checkpointsAmong(names: readonly string[]): string[] {
+export function checkpointsAmong(names: readonly string[]): string[] {
   const found = names.flatMap((name) => parseName(name) ?? []);
   found.sort((a, b) => b.step - a.step || b.copy - a.copy);
   return found.map(({ step, copy }) => checkpointName(step, copy));

@@ -97,6 +97,11 @@ export interface Note {
   readonly elapsedMs: number;
 }
 
+/** True if the event reports a fault. The other events are stages of a recovery. */
+export function isReport({ event }: Note): boolean {
+  return event === 'lost' || event === 'suspected' || event === 'quarantined';
+}
+
 /**
  * Returns the number of the Cloud TPU that loses its worker, if the event is `lost` or
  * `quarantined`. Returns null for every other event.

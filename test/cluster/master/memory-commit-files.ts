@@ -4,6 +4,8 @@ import {
   DiskTree,
   type MemoryDirectory,
   type MemoryFile,
+  read,
+  sync,
 } from '../../../cluster/simulated/disk-tree.ts';
 import { Stopped } from '../../experiment/checkpoint/memory-files.ts';
 
@@ -53,9 +55,7 @@ export class MemoryCommitFiles implements CommitFiles {
       size: () => file.bytes.length,
       read: (target, position) => {
         this.#alive();
-        const piece = file.bytes.subarray(position, position + target.length);
-        target.set(piece);
-        return piece.length;
+        return read(file, target, position);
       },
       append: (bytes) => {
         this.#operate(() => append(file, bytes.subarray(0, bytes.length >> 1)));
@@ -64,7 +64,7 @@ export class MemoryCommitFiles implements CommitFiles {
       },
       sync: () => {
         this.#operate();
-        file.durable = file.bytes;
+        sync(file);
       },
       close: () => undefined,
     };

@@ -1,11 +1,14 @@
 import type { JobFiles } from '../../../cluster/master/job-files.ts';
 import {
+  append,
+  DiskTree,
   emptyDirectory,
   type MemoryDirectory,
   type MemoryFile,
-  type MemoryNode,
-  Stopped,
-} from '../../experiment/checkpoint/memory-files.ts';
+  sync,
+  systemError,
+} from '../../../cluster/simulated/disk-tree.ts';
+import { Stopped } from '../../experiment/checkpoint/memory-files.ts';
 
 /**
  * Point at which a process is stopped: before its operation number `at`. If this operation is a
@@ -26,65 +29,62 @@ export class MemoryJobFiles implements JobFiles {
   readonly operations: string[] = [];
   /** Error code, such as `ENOSPC`, with which every change fails. Undefined if changes succeed. */
   error: string | undefined;
+  readonly #tree: DiskTree;
   readonly #stop: Stop | undefined;
 
   constructor(root: MemoryDirectory = withFolder('data'), stop?: Stop) {
     this.root = root;
+    this.#tree = new DiskTree(root);
     this.#stop = stop;
   }
 
   names(directory: string): readonly string[] {
-    const node = this.#node(directory);
-    return node?.kind === 'directory' ? [...node.entries.keys()] : [];
+    this.#alive();
+    return this.#tree.kindOf(directory) === 'directory' ? this.#tree.readDirectory(directory) : [];
   }
 
   read(path: string): string | undefined {
-    const node = this.#node(path);
-    return node?.kind === 'file' ? Buffer.from(node.bytes).toString('utf8') : undefined;
+    const file = this.#found(path);
+    return file && Buffer.from(file.bytes).toString('utf8');
   }
 
   makeDirectory(path: string): void {
-    const names = namesOf(path);
+    this.#alive();
+    const names = path.split('/');
     for (const end of names.keys()) {
       const made = names.slice(0, end + 1).join('/');
-      if (this.#node(made) !== undefined) continue;
+      if (this.#tree.kindOf(made) !== undefined) continue;
       this.#operate('mkdir', made);
-      this.#parent(made).entries.set(names[end]!, emptyDirectory());
+      this.#tree.makeDirectory(made);
     }
   }
 
   write(path: string, text: string): void {
     this.#operate('create', path);
-    const file = this.#make(path);
+    const file = this.#tree.openFile(path);
     file.bytes = new Uint8Array();
     this.#add(file, path, text);
     this.#operate('fsync', path);
-    file.durable = file.bytes;
+    sync(file);
   }
 
   rename(from: string, to: string): void {
     this.#operate('rename', from);
-    const source = this.#parent(from);
-    const node = source.entries.get(nameOf(from));
-    if (node === undefined) throw systemError('ENOENT', from);
-    source.entries.delete(nameOf(from));
-    this.#parent(to).entries.set(nameOf(to), node);
+    this.#tree.rename(from, to);
   }
 
   syncDirectory(path: string): void {
     this.#operate('fsync', path);
-    const node = this.#node(path);
-    if (node?.kind !== 'directory') throw systemError('ENOENT', path);
-    node.durable = new Map(node.entries);
+    this.#tree.syncDirectory(path);
   }
 
   append(path: string, text: string): void {
-    this.#add(this.#make(path), path, text);
+    this.#alive();
+    this.#add(this.#tree.openFile(path), path, text);
   }
 
   size(path: string): number {
-    const node = this.#node(path);
-    return node?.kind === 'file' ? node.bytes.length : 0;
+    return this.#found(path)?.bytes.length ?? 0;
   }
 
   readAt(path: string, offset: number, bytesMax: number): Buffer {
@@ -99,49 +99,37 @@ export class MemoryJobFiles implements JobFiles {
 
   #add(file: MemoryFile, path: string, text: string): void {
     const bytes = Buffer.from(text);
-    const add = (count: number): void => {
-      file.bytes = Buffer.concat([file.bytes, bytes.subarray(0, count)]);
-    };
-    this.#operate('write', path, () => add(bytes.length >> 1));
-    add(bytes.length);
+    this.#operate('write', path, () => append(file, bytes.subarray(0, bytes.length >> 1)));
+    append(file, bytes);
   }
 
-  #make(path: string): MemoryFile {
-    const found = this.#node(path);
-    if (found?.kind === 'file') return found;
-    const file: MemoryFile = { kind: 'file', bytes: new Uint8Array(), durable: new Uint8Array() };
-    this.#parent(path).entries.set(nameOf(path), file);
-    return file;
+  #found(path: string): MemoryFile | undefined {
+    this.#alive();
+    const node = this.#tree.node(path);
+    return node?.kind === 'file' ? node : undefined;
   }
 
   #file(path: string): MemoryFile {
-    const node = this.#node(path);
-    if (node?.kind === 'file') return node;
-    throw systemError('ENOENT', path);
-  }
-
-  #parent(path: string): MemoryDirectory {
-    const node = this.#node(namesOf(path).slice(0, -1).join('/'));
-    if (node?.kind === 'directory') return node;
-    throw systemError('ENOENT', path);
-  }
-
-  #node(path: string): MemoryNode | undefined {
-    if (this.#stop !== undefined && this.operations.length > this.#stop.at) throw new Stopped();
-    let node: MemoryNode | undefined = this.root;
-    for (const name of namesOf(path)) {
-      node = node?.kind === 'directory' ? node.entries.get(name) : undefined;
-    }
-    return node;
+    const file = this.#found(path);
+    if (file === undefined) throw systemError('ENOENT', 'open', path);
+    return file;
   }
 
   #operate(what: string, path: string, half?: () => void): void {
-    if (this.error !== undefined) throw systemError(this.error, path);
+    if (this.error !== undefined) throw systemError(this.error, what, path);
     const number = this.operations.length;
     this.operations.push(`${what} ${path}`);
     if (this.#stop === undefined || number < this.#stop.at) return;
     if (number === this.#stop.at && this.#stop.partial) half?.();
     throw new Stopped();
+  }
+
+  /**
+   * Throws Stopped if the process has been stopped. A stopped process can do nothing, not even
+   * read.
+   */
+  #alive(): void {
+    if (this.#stop !== undefined && this.operations.length > this.#stop.at) throw new Stopped();
   }
 }
 
@@ -149,16 +137,4 @@ export class MemoryJobFiles implements JobFiles {
 function withFolder(name: string): MemoryDirectory {
   const entries = new Map([[name, emptyDirectory()]]);
   return { kind: 'directory', entries, durable: new Map(entries) };
-}
-
-function namesOf(path: string): string[] {
-  return path.split(/[\\/]/).filter((name) => name !== '');
-}
-
-function nameOf(path: string): string {
-  return namesOf(path).at(-1) ?? '';
-}
-
-function systemError(code: string, path: string): NodeJS.ErrnoException {
-  return Object.assign(new Error(`${code}: planted, '${path}'`), { code, syscall: 'planted' });
 }

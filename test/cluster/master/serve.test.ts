@@ -318,6 +318,24 @@ test('jobs are ordered by number, not by the text of their names', async () => {
   expect(next.runner.begun).toEqual(ids);
 });
 
+test('a job server tells how each job ended', async () => {
+  const runner = new FakeRunner();
+  const ends: string[] = [];
+  const server = new JobServer({
+    ...{ folder: 'data', run: runner.run, check: checkWords, now: clock(), log: () => {} },
+    ...{ files: new MemoryJobFiles(), ended: (state) => ends.push(state) },
+  });
+  server.start();
+  for (let i = 0; i < 3; i++) server.submit([]);
+  await turn();
+  await runner.done();
+  await runner.fail(new PodError('diverged', 'it diverged'));
+  expect(ends).toEqual(['done', 'failed']);
+  server.cancel('job-3');
+  await runner.step();
+  expect(ends).toEqual(['done', 'failed', 'cancelled']);
+});
+
 // ------------------------------------------------------------------------------------------ bounds
 
 test('a job has the words that the check of its flags returns', async () => {

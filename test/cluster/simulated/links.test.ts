@@ -1,11 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  type SimulatedOutcome,
-  type SimulatedRun,
-  simulateRun,
-} from '../../../cluster/simulated/run.ts';
+import { type SimulatedRun, simulateRun } from '../../../cluster/simulated/run.ts';
 import type { Fault, LinkFault } from '../../../src/fault/plan.ts';
+import { digestsOf, notesOf, undisturbed } from './outcomes.ts';
 
 const run: SimulatedRun = { topology: { columns: 4, rows: 2 }, steps: 8, evaluationSteps: 2 };
 const at = { step: 4, phase: 'reduce-scatter', hop: 2 } as const;
@@ -60,7 +57,7 @@ describe('a simulated run recovers', () => {
     expect(observation.message).toBe('');
     expect(observation.injections.map(({ index }) => index)).toEqual([0]);
     expect(notesOf({ observation })).toEqual(expected);
-    expect(observation.commits.map(({ digest }) => digest)).toEqual(await undisturbed());
+    expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
   });
 
   test('from a link that is down for half a minute: the silent Cloud TPU is named within 15 s', async () => {
@@ -71,7 +68,7 @@ describe('a simulated run recovers', () => {
     expect(first?.note.cause).toContain('nothing has arrived for 10000 ms');
     expect(first?.ms).toBeLessThan(15_000);
     expect(observation.message).toBe('');
-    expect(observation.commits.map(({ digest }) => digest)).toEqual(await undisturbed());
+    expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
   });
 
   test('from a partition for ever: the majority adopts the Cloud TPUs that are cut off', async () => {
@@ -85,7 +82,7 @@ describe('a simulated run recovers', () => {
       'adopted 2',
       'adopted 6',
     ]);
-    expect(observation.commits.map(({ digest }) => digest)).toEqual(await undisturbed());
+    expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
   });
 
   test('from any faults of links that end, with the same weights', async () => {
@@ -93,7 +90,7 @@ describe('a simulated run recovers', () => {
       fc.asyncProperty(fc.array(linkFaults, { minLength: 1, maxLength: 4 }), async (faults) => {
         const { observation } = await simulateRun({ ...run, faults });
         expect(observation.message).toBe('');
-        expect(observation.commits.map(({ digest }) => digest)).toEqual(await undisturbed());
+        expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
       }),
       { numRuns: 40 },
     );
@@ -153,17 +150,3 @@ const linkFaults: fc.Arbitrary<Fault> = fc
     if (kind === 'link-down') return { ...fault, for: { ms } };
     return lasts ? { ...fault, for: { ms: ms / 10 } } : fault;
   });
-
-function notesOf({ observation }: Pick<SimulatedOutcome, 'observation'>): readonly string[] {
-  return observation.notes.map(({ note }) => `${note.event} ${note.tpu}`);
-}
-
-let known: Promise<readonly string[]> | undefined;
-
-/** Digests of the run without faults. */
-function undisturbed(): Promise<readonly string[]> {
-  known ??= simulateRun(run).then(({ observation }) =>
-    observation.commits.map(({ digest }) => digest),
-  );
-  return known;
-}

@@ -7,6 +7,7 @@ import {
   simulateRun,
 } from '../../../cluster/simulated/run.ts';
 import type { DiskFault, Fault, MasterFault, Position } from '../../../src/fault/plan.ts';
+import { notesOf, resultOf, undisturbed } from './outcomes.ts';
 
 const run: SimulatedRun = {
   ...{ topology: { columns: 2, rows: 2 }, steps: 10, evaluationSteps: 2, checkpointEvery: 4 },
@@ -101,7 +102,7 @@ describe('a simulated run goes on', () => {
     expect(outcome.observation.injections.map(({ index }) => index)).toEqual([0]);
     expect(endsOf(outcome)).toEqual(ends);
     expect([...notesOf(outcome)].sort()).toEqual([...notes].sort());
-    expect(resultOf(outcome)).toEqual(await undisturbed(run));
+    expect(resultOf(outcome)).toEqual(resultOf(await undisturbed(run)));
   });
 
   test.each([compute, commit])(
@@ -112,7 +113,7 @@ describe('a simulated run goes on', () => {
       const outcome = await simulateRun({ ...without, faults });
       expect(endsOf(outcome)).toEqual(['superseded', 'done']);
       expect(notesOf(outcome)).toEqual([]);
-      expect(resultOf(outcome)).toEqual(await undisturbed(run));
+      expect(resultOf(outcome)).toEqual(resultOf(await undisturbed(run)));
       const { events } = outcome;
       const superseded = events.findIndex((it) => it.event === 'master-ended');
       const second = events.findIndex((it) => it.event === 'master-began' && it.master === 2);
@@ -128,7 +129,7 @@ describe('a simulated run goes on', () => {
     ];
     const outcome = await simulateRun({ ...run, faults });
     expect(rollbackOf(outcome)).toBe('parameters are those after 4, 0 steps');
-    expect(resultOf(outcome)).toEqual(await undisturbed(run));
+    expect(resultOf(outcome)).toEqual(resultOf(await undisturbed(run)));
   });
 
   test('with the checkpoint of step 8 after a loss of power in step 10', async () => {
@@ -140,7 +141,7 @@ describe('a simulated run goes on', () => {
     ];
     const outcome = await simulateRun({ ...run, faults });
     expect(rollbackOf(outcome)).toBe('parameters are those after 8, 0 steps');
-    expect(resultOf(outcome)).toEqual(await undisturbed(run));
+    expect(resultOf(outcome)).toEqual(resultOf(await undisturbed(run)));
   });
 
   test('and fails if the disk stays full', async () => {
@@ -157,7 +158,7 @@ describe('a simulated run goes on', () => {
         const outcome = await simulateRun({ ...run, faults });
         expect(outcome.observation.message).toBe('');
         expect(outcome.observation.commits.map(({ step }) => step)).toEqual(stepsOf(run));
-        expect(resultOf(outcome)).toEqual(await undisturbed(run));
+        expect(resultOf(outcome)).toEqual(resultOf(await undisturbed(run)));
       }),
       { numRuns: 60 },
     );
@@ -231,10 +232,6 @@ function endsOf({ events }: SimulatedOutcome): readonly string[] {
   return events.flatMap((it) => (it.event === 'master-ended' ? [it.how] : []));
 }
 
-function notesOf({ observation }: SimulatedOutcome): readonly string[] {
-  return observation.notes.map(({ note }) => `${note.event} ${note.tpu}`);
-}
-
 /** Cause of the first return to a checkpoint. */
 function rollbackOf({ observation }: SimulatedOutcome): string | undefined {
   return observation.notes.find(({ note }) => note.event === 'rolled-back')?.note.cause;
@@ -242,18 +239,4 @@ function rollbackOf({ observation }: SimulatedOutcome): string | undefined {
 
 function stepsOf({ steps }: SimulatedRun): readonly number[] {
   return Array.from({ length: steps }, (_, i) => i + 1);
-}
-
-/** Digests and losses of all steps and of all batches of the evaluation. */
-function resultOf({ observation, evaluation }: SimulatedOutcome): readonly unknown[] {
-  return [...observation.commits, ...evaluation].map(({ digest, loss }) => [digest, loss]);
-}
-
-const known = new Map<SimulatedRun, Promise<readonly unknown[]>>();
-
-/** Result of the run without faults. */
-function undisturbed(of: SimulatedRun): Promise<readonly unknown[]> {
-  const result = known.get(of) ?? simulateRun(of).then(resultOf);
-  known.set(of, result);
-  return result;
 }

@@ -8,6 +8,7 @@ import {
   stepPhases,
 } from '../../../src/fault/plan.ts';
 import { scheduleOf } from '../../../src/fault/schedule.ts';
+import { digestsOf } from './outcomes.ts';
 
 const steps = 6;
 const phases = stepPhases.filter((it) => !['commit', 'checkpoint', 'evaluate'].includes(it));
@@ -129,9 +130,7 @@ test('a run with any of these plans ends with the weights of the undisturbed run
       const undisturbed = await simulateRun({ ...run, faults: [] });
       expect(observation.message).toBe('');
       expect(observation.commits.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
-      expect(observation.commits.map(({ digest }) => digest)).toEqual(
-        undisturbed.observation.commits.map(({ digest }) => digest),
-      );
+      expect(digestsOf({ observation })).toEqual(digestsOf(undisturbed));
       expect(evaluation.map(({ loss }) => loss)).toEqual(
         undisturbed.evaluation.map(({ loss }) => loss),
       );

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { logOf, type SimulatedRun, simulateRun } from '../../../cluster/simulated/run.ts';
 import type { Fault } from '../../../src/fault/plan.ts';
+import { digestsOf, notesOf, undisturbed } from './outcomes.ts';
 
 const run: SimulatedRun = { topology: { columns: 4, rows: 2 }, steps: 8, evaluationSteps: 2 };
 
@@ -88,14 +89,11 @@ function hangIn(at: Fault['at']): Fault {
 
 describe('a simulated run recovers', () => {
   test.each(cases)('from: %s', async (_, fault, expected) => {
-    const undisturbed = await simulateRun(run);
     const { observation } = await simulateRun({ ...run, faults: [fault] });
-    const { notes, injections, commits } = observation;
-    expect(injections.map(({ index }) => index)).toEqual([0]);
-    const events = notes.map(({ note }) => `${note.event} ${note.tpu}`);
-    expect(events).toEqual(expected);
+    expect(observation.injections.map(({ index }) => index)).toEqual([0]);
+    expect(notesOf({ observation })).toEqual(expected);
     expect(observation.outcome).toBe('done');
-    expect(digestsOf(commits)).toEqual(digestsOf(undisturbed.observation.commits));
+    expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
   });
 
   test('and names a straggler', async () => {
@@ -108,8 +106,9 @@ describe('a simulated run recovers', () => {
     const times = { replace: { least: 15_000_000, spread: 0 } };
     const faults: readonly Fault[] = [{ fault: 'kill', tpu: 3, at: hop }];
     const { observation } = await simulateRun({ ...run, times, faults });
-    const events = observation.notes.map(({ note }) => `${note.event} ${note.tpu}`);
-    expect(events).toEqual(['lost 3', 'adopted 3', 'replaced 3', 'restored 3', 'resumed null']);
+    expect(notesOf({ observation })).toEqual([
+      ...['lost 3', 'adopted 3', 'replaced 3', 'restored 3', 'resumed null'],
+    ]);
     expect(observation.outcome).toBe('done');
   });
 
@@ -119,22 +118,20 @@ describe('a simulated run recovers', () => {
       { fault: 'kill', tpu: 3, at: hop },
       { fault: 'kill', tpu: 4, at: { step: 6 } },
     ];
-    const undisturbed = await simulateRun(run);
     const { observation } = await simulateRun({ ...run, times, faults });
     const lost = observation.notes.filter(({ note }) => note.event === 'lost');
     expect(lost.map(({ note }) => note.tpu)).toEqual([3, 4, 3]);
-    expect(digestsOf(observation.commits)).toEqual(digestsOf(undisturbed.observation.commits));
+    expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
   });
 
   test('from a checkpoint, if all Cloud TPUs are lost at once', async () => {
     const faults = Array.from({ length: 8 }, (_, tpu): Fault => {
       return { fault: 'kill', tpu, at: { step: 6 } };
     });
-    const undisturbed = await simulateRun(run);
     const { observation } = await simulateRun({ ...run, faults, checkpointEvery: 4 });
     const rollback = observation.notes.find(({ note }) => note.event === 'rolled-back');
     expect(rollback?.note.cause).toBe('parameters are those after 4, 0 steps');
-    expect(digestsOf(observation.commits)).toEqual(digestsOf(undisturbed.observation.commits));
+    expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
   });
 
   test('and fails with a message that names the Cloud TPU that is lost too often', async () => {
@@ -147,7 +144,3 @@ describe('a simulated run recovers', () => {
     expect(observation.commits.length).toBe(3);
   });
 });
-
-function digestsOf(commits: readonly { readonly digest: string }[]): readonly string[] {
-  return commits.map(({ digest }) => digest);
-}

@@ -4,6 +4,7 @@ import {
   emptyDirectory,
   type MemoryDirectory,
   type MemoryNode,
+  sync,
   systemError,
 } from '../../../cluster/simulated/disk-tree.ts';
 import type { FileSystem, Kind, NewFile } from '../../../src/experiment/checkpoint/files.ts';
@@ -90,7 +91,7 @@ export class MemoryFiles implements FileSystem {
       },
       sync: async () => {
         this.#operate('fsync', path);
-        file.durable = file.bytes;
+        sync(file);
       },
       close: async () => this.#operate('close', path),
     };

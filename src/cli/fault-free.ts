@@ -1,6 +1,6 @@
-import { type PlannedRun, runWithoutFaults } from '../cli/planned-run.ts';
 import { keyOf } from '../experiment/same-run.ts';
 import type { Observation } from '../fault/verdict.ts';
+import { type PlannedRun, runWithoutFaults } from './planned-run.ts';
 
 /**
  * The runs without faults that this process has trained or is training. Keys are those of

@@ -1,0 +1,128 @@
+import { join } from 'node:path';
+import {
+  type SimulatedOutcome,
+  type SimulatedRun,
+  simulateRun,
+} from '../../cluster/simulated/run.ts';
+import { type Case, planOf } from '../fault/case.ts';
+import { type Ending, type Violation, violationsIn } from '../fault/invariants.ts';
+import type { Fault, FaultPlan, Ground } from '../fault/plan.ts';
+import type { Observation } from '../fault/verdict.ts';
+import { withTemporaryFolder } from '../files/temporary.ts';
+import { at } from '../numerics/assert.ts';
+import { messageOf } from '../numerics/error.ts';
+import { Interrupted } from './chaos-processes.ts';
+import { bucketsOf, seenInSimulation, simulatedRunOf } from './chaos-sim.ts';
+import { faultFreeRun } from './fault-free.ts';
+import { openPlanned, type PlannedRun, runWithFaults } from './planned-run.ts';
+
+/** Result of a case that was run. */
+export interface Tried {
+  readonly plan: FaultPlan;
+  readonly violations: readonly Violation[];
+  /** Faults of the plan that were injected. */
+  readonly injected: readonly Fault[];
+  readonly ending: Ending;
+}
+
+/** Runs cases and checks the invariants. */
+export interface Runner {
+  /** True if a case always ends in the same way, so that a plan can be shrunk. */
+  readonly isRepeatable: boolean;
+  /**
+   * Runs a case. An error that the run throws is part of the result.
+   *
+   * @throws Interrupted if a signal ended the pod.
+   */
+  try(it: Case): Promise<Tried>;
+}
+
+/** Trains a planned run with its faults, and returns what was seen. */
+type Train = (planned: PlannedRun) => Promise<Observation>;
+
+/** Simulates a run. Tests replace it by a function with a defect. */
+export type Simulate = (run: SimulatedRun) => Promise<SimulatedOutcome>;
+
+/**
+ * Returns a runner that simulates cases. A case is the same run as `pod chaos run --ground sim` with
+ * the plan of the case.
+ */
+export function simulatingRunner(simulate: Simulate = simulateRun): Runner {
+  const train: Train = async (planned) => {
+    const run = simulatedRunOf(planned, planned.plan.faults, bucketsOf(planned));
+    return seenInSimulation(await simulate(run), planned.facts.topology);
+  };
+  return { isRepeatable: true, try: (it) => tried(planOf(it), {}, 'sim', train) };
+}
+
+/**
+ * Returns a runner of cases in real pods, of threads or processes. A case is the same run as `pod
+ * chaos run` with the plan of the case, but its checkpoints are saved in a folder of their own.
+ * Times are real, so a plan that breaks an invariant need not break it again, and plans are not
+ * shrunk.
+ */
+export function podRunner(ground: 'threads' | 'processes'): Runner {
+  const train: Train = (planned) => runWithFaults(planned, () => undefined);
+  return {
+    isRepeatable: false,
+    try(it) {
+      return withTemporaryFolder('pod-search-', (folder) => {
+        const plan = planOf(it);
+        const place = 'checkpoint' in plan.run ? { checkpoint: join(folder, 'checkpoints') } : {};
+        return tried(plan, place, ground, train);
+      });
+    },
+  };
+}
+
+/** Runs a plan and checks the invariants. `place` replaces settings that are paths. */
+async function tried(
+  plan: FaultPlan,
+  place: FaultPlan['run'],
+  ground: Ground,
+  train: Train,
+): Promise<Tried> {
+  const planned = await openPlanned(
+    {
+      plan: { ...plan, run: { ...plan.run, ...place } },
+      placeOf: () => 'a drawn plan',
+      settingName: (key) => `run.${key} of a drawn plan`,
+    },
+    ground,
+  );
+  const reference = await faultFreeRun(planned);
+  const ending = await endOf(planned, train);
+  const injections = ending.kind === 'ended' ? ending.seen.injections : [];
+  const indices = new Set(injections.map(({ index }) => index));
+  return {
+    plan,
+    violations: violationsIn(plan, ending, reference),
+    injected: plan.faults.filter((_, index) => indices.has(index)),
+    ending,
+  };
+}
+
+async function endOf(planned: PlannedRun, train: Train): Promise<Ending> {
+  try {
+    return { kind: 'ended', seen: withPlannedIndices(await train(planned), planned) };
+  } catch (error) {
+    if (error instanceof Interrupted) throw error;
+    // An error of a run after its first step is part of the observation. Anything else comes from a
+    // mistake in the program, such as an assertion that fails, because no drawn plan may cause an
+    // error before the first step. The caller reports it as a broken invariant.
+    return { kind: 'threw', message: messageOf(error) };
+  }
+}
+
+/**
+ * Returns a copy of `seen` in which an injection has the index of its fault in the plan as it was
+ * drawn. In `seen` it has the index in the schedule, in which the loss of a row or column is several
+ * kills.
+ */
+function withPlannedIndices(seen: Observation, { schedule }: PlannedRun): Observation {
+  const injections = seen.injections.flatMap(({ index, ms }) => {
+    const { planned } = at(schedule, index);
+    return planned === null ? [] : [{ index: planned, ms }];
+  });
+  return { ...seen, injections };
+}
