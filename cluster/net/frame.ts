@@ -39,7 +39,7 @@ export interface FrameHeader {
    */
   sequence: number;
   /**
-   * In a `tensor`, `shared` or `credit` frame: index of a queue, link · 2 + colour. (Each link has
+   * In a `tensor`, `shared`, `credit` or `sent` frame: index of a queue, link · 2 + colour. (Each link has
    * two queues, one for each colour.) In a `state` frame: index of the parameter.
    */
   queue: number;
@@ -50,6 +50,9 @@ export interface FrameHeader {
    * through one queue, and has released, since the generation began; modulo 2^32. In a `credit`
    * frame that queue is `queue`. In a `tensor` or `shared` frame it is the reverse of `queue`: the
    * queue between the same chips in the other direction.
+   *
+   * In a `sent` frame instead: how many frames the sender of this header has sent through `queue`
+   * since the generation began; modulo 2^32.
    */
   returned: number;
 }
@@ -74,10 +77,15 @@ export const frameKinds = {
   shared: 11,
   /** Says nothing but that its sender lives and the connection works. No payload. */
   alive: 12,
+  /**
+   * Says how many frames its sender has sent through a queue. If fewer have arrived, a frame is
+   * lost. No payload.
+   */
+  sent: 13,
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const protocolVersion = 7;
+export const protocolVersion = 8;
 export const headerBytes = 64;
 /**
  * Largest payload, in bytes, of most kinds of frames. Only tensor, shared and state frames may have
@@ -113,6 +121,7 @@ export const refusalCodes = {
   'too-many': 13,
   message: 14,
   peer: 15,
+  lost: 16,
 } as const;
 export type RefusalCode = keyof typeof refusalCodes;
 
@@ -403,7 +412,7 @@ class ZlibCrc implements RunningCrc {
 }
 
 function isKind(kind: number): kind is FrameKind {
-  return kind >= frameKinds.hello && kind <= frameKinds.alive;
+  return kind >= frameKinds.hello && kind <= frameKinds.sent;
 }
 
 function hasLargePayload(kind: FrameKind): boolean {

@@ -197,7 +197,7 @@ function isBetween({ link: [a, b], both = false }: LinkFault, { from, to }: Pack
 
 /**
  * True if a packet travels over a link. The number of the queue in the header gives the number of a
- * link. A tensor frame travels over this link. A credit names the queue of the tensor frames that it
+ * link. A tensor frame, or a count of them, travels over this link. A credit names the queue of the tensor frames that it
  * acknowledges, so it travels over the link in the opposite direction. Other frames name no link.
  */
 function isOnLink(
@@ -206,9 +206,10 @@ function isOnLink(
   { bytes }: Packet,
 ): boolean {
   const kind = kindOf(bytes);
-  if (kind !== frameKinds.tensor && kind !== frameKinds.credit) return false;
+  const isForward = kind === frameKinds.tensor || kind === frameKinds.sent;
+  if (!isForward && kind !== frameKinds.credit) return false;
   const link = Math.floor(queueOf(bytes) / colours);
-  const [own, other] = kind === frameKinds.tensor ? [forward, backward] : [backward, forward];
+  const [own, other] = isForward ? [forward, backward] : [backward, forward];
   return link === own || (both && link === other);
 }
 

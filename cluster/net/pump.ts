@@ -255,6 +255,7 @@ export class Pump {
         source.silentBeats = 0;
         if (kind === frameKinds.refuse) return new Uint8Array(bytes);
         if (kind === frameKinds.alive) return this.#placeAnswer(header);
+        if (kind === frameKinds.sent) return this.#checkCount(source, header) ?? noPayload;
         if (kind === frameKinds.segment) return this.#placeOffer(source, wire, header);
         const link = this.#findIncoming(source, header);
         if (!(link instanceof SocketInLink)) return link;
@@ -272,7 +273,7 @@ export class Pump {
       },
       accept: (header, payload, payloadCrc) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
-        if (header.kind === frameKinds.alive) return undefined;
+        if (header.kind === frameKinds.alive || header.kind === frameKinds.sent) return undefined;
         if (header.kind === frameKinds.segment) return this.#takeSegment(source, wire, payload);
         frame.crc = payloadCrc;
         present.deliver(frame);
@@ -301,17 +302,21 @@ export class Pump {
   }
 
   /**
-   * Called once a second. Tells all peers that this process lives. Each peer does the same, so
-   * something arrives on each connection that works, even if no step runs. Returns the peers from
-   * which nothing has arrived for more than {@link silentBeatsMax} beats on a connection.
+   * Called once a second. Tells all peers that this process lives, and how many frames it has sent
+   * through each queue, so that a peer notices a lost frame even if no other frame follows it. Each
+   * peer does the same, so something arrives on each connection that works, even if no step runs.
+   * Returns the peers from which nothing has arrived for more than {@link silentBeatsMax} beats on a
+   * connection.
    *
    * While `isWaiting` is true, an all-reduce waits for peers. Then peers without a connection are
    * returned too.
    */
   beat(isWaiting: boolean): readonly number[] {
     const ends: readonly Heard[] = [...this.#routes, ...this.#sources];
-    for (const { sending, wire } of this.#routes) {
-      if (wire !== undefined && sending === undefined) this.#sendAlive(wire);
+    for (const { sending, wire, queues } of this.#routes) {
+      if (wire === undefined || sending !== undefined) continue;
+      this.#sendAlive(wire);
+      this.#sendCounts(wire, queues);
     }
     for (const { wire } of this.#sources) if (wire !== undefined) this.#sendAlive(wire);
     const silent = ends.filter((end) => {
@@ -514,12 +519,19 @@ export class Pump {
     this.#sendSmall(wire, frameKinds.alive, 0, 0);
   }
 
+  /** Sends the count of frames of each queue that has frames of which no release is reported. */
+  #sendCounts(wire: Wire, queues: readonly SocketOutLink[]): void {
+    for (const { window, crossing } of queues) {
+      if (window.frames > 0) this.#sendSmall(wire, frameKinds.sent, crossing.queue, window.count);
+    }
+  }
+
   #sendCredit(wire: Wire, queue: number, released: number): void {
     this.#sendSmall(wire, frameKinds.credit, queue, released);
   }
 
   /** Sends a frame without a payload. */
-  #sendSmall(wire: Wire, kind: FrameHeader['kind'], queue: number, released: number): void {
+  #sendSmall(wire: Wire, kind: FrameHeader['kind'], queue: number, count: number): void {
     const header = this.#header;
     header.kind = kind;
     header.generation = this.#parts.generation;
@@ -527,7 +539,7 @@ export class Pump {
     header.sequence = 0;
     header.queue = queue;
     header.bytes = 0;
-    header.returned = released;
+    header.returned = count;
     const record = new HeaderRoom();
     encodeHeader(header, 0, record);
     wire.write(record.bytes);
@@ -571,6 +583,32 @@ export class Pump {
     return undefined;
   }
 
+  /**
+   * Compares the sender's count of the frames of a queue with the number of frames that have
+   * arrived. Frames of a connection arrive in order, so a difference means that a frame was lost or
+   * doubled, or was overtaken.
+   */
+  #checkCount({ peer }: Source, header: Readonly<FrameHeader>): Refusal | undefined {
+    const { generation, queue, bytes, returned } = header;
+    if (generation !== this.#parts.generation)
+      return staleGeneration(generation, this.#parts.generation);
+    const link = this.#incomingFrom(peer, queue);
+    if (!(link instanceof SocketInLink)) return link;
+    if (bytes > 0) return { code: 'length', text: 'a count with a payload' };
+    const { count } = link.window;
+    if (count === returned) return undefined;
+    const name = linkName(this.#parts.hosting.torus, link.crossing.link);
+    return { code: 'lost', text: `link ${name}: ${returned} frames were sent, ${count} arrived` };
+  }
+
+  /** Returns the queue with an index that comes from a peer, or a refusal if there is none. */
+  #incomingFrom(peer: number, queue: number): SocketInLink | Refusal {
+    const link = this.#in[queue];
+    return link?.crossing.peer === peer
+      ? link
+      : { code: 'queue', text: `queue ${queue} does not come from process ${peer}` };
+  }
+
   #findIncoming({ peer, segment }: Source, header: Readonly<FrameHeader>): SocketInLink | Refusal {
     const { kind, generation, queue, bytes, returned } = header;
     const { frameBytes } = this.#parts.sizes;
@@ -578,10 +616,8 @@ export class Pump {
     if (kind !== frameKinds.tensor && !isShared) return outOfOrder(kind);
     if (generation !== this.#parts.generation)
       return staleGeneration(generation, this.#parts.generation);
-    const link = this.#in[queue];
-    if (link?.crossing.peer !== peer) {
-      return { code: 'queue', text: `queue ${queue} does not come from process ${peer}` };
-    }
+    const link = this.#incomingFrom(peer, queue);
+    if (!(link instanceof SocketInLink)) return link;
     if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytes) {
       return { code: 'length', text: `a tensor of ${bytes} bytes, at most ${frameBytes}` };
     }

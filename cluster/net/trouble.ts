@@ -22,11 +22,11 @@ export const unheard: Refusal = {
 export const troubleMs = 1500;
 
 /**
- * True if a connection has ended because this end, not the peer, received a corrupt frame. Such a
- * frame proves a fault of the peer or of the link, so the peer is reported at once.
+ * True if a connection has ended because this end, not the peer, found that a frame is corrupt or
+ * lost. This proves a fault of the peer or of the link, so the peer is reported at once.
  */
-export function isCorrupt({ code, isTheirs }: Refusal): boolean {
-  return isTheirs !== true && (code === 'payload-crc' || code === 'header-crc');
+export function isSpoiled({ code, isTheirs }: Refusal): boolean {
+  return isTheirs !== true && ['payload-crc', 'header-crc', 'lost'].includes(code);
 }
 
 /** Returns the message that reports the end of the connection to the peer `suspect`. */
@@ -38,7 +38,7 @@ export function accusation(
 ): FromWorker & { kind: 'accused' } {
   return {
     ...{ kind: 'accused', tpu, generation, suspect },
-    code: isCorrupt(refusal) ? 'bad-frame' : 'link-timeout',
+    code: isSpoiled(refusal) ? 'bad-frame' : 'link-timeout',
     message: `the connection from Cloud TPU ${suspect} failed: ${refusal.text}`,
   };
 }

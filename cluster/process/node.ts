@@ -12,7 +12,7 @@ import { LinkFaults } from '../net/link-faults.ts';
 import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
-import { accusation, isCorrupt, troubleMs } from '../net/trouble.ts';
+import { accusation, isSpoiled, troubleMs } from '../net/trouble.ts';
 import { breaksLinks, faultsFor, readFaults } from '../threads/fault-file.ts';
 import { allocate, controlWords } from '../threads/layout.ts';
 import { startTaskThread, type TaskThread } from '../threads/life.ts';
@@ -409,7 +409,7 @@ export class Node {
       if (this.#isEnded || generation !== this.#generation) return;
       this.#tell(accusation(this.tpu, generation, peer, refusal));
     };
-    if (isCorrupt(refusal)) accuse();
+    if (isSpoiled(refusal)) accuse();
     else setTimeout(accuse, troubleMs).unref();
   }
 }

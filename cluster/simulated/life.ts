@@ -16,7 +16,7 @@ import {
 } from '../../src/pod/worker.ts';
 import { waitMsLimits } from '../limits.ts';
 import type { Refusal } from '../net/frame.ts';
-import { accusation, isCorrupt, troubleMs } from '../net/trouble.ts';
+import { accusation, isSpoiled, troubleMs } from '../net/trouble.ts';
 import type { Agenda } from './agenda.ts';
 import type { Cores } from './cores.ts';
 import type { SimulatedIci } from './ici.ts';
@@ -368,7 +368,7 @@ export class Life {
       if (this.#isOver || this.#isStill || ici !== this.cores.ici) return;
       this.#events.send(accusation(this.tpu, ici.generation, peer, refusal));
     };
-    if (isCorrupt(refusal)) accuse();
+    if (isSpoiled(refusal)) accuse();
     else this.#parts.agenda.after(1000 * troubleMs, accuse);
   }
 

@@ -48,6 +48,15 @@ export const defects: readonly Defect[] = [
     title: 'with any one bit flipped are never accepted as sent',
   },
   {
+    name: 'frame: lost as the last one',
+    guarantee: 'A lost frame is noticed at the next beat, although no other frame follows it.',
+    file: 'cluster/net/pump.ts',
+    from: 'if (count === returned) return undefined;',
+    to: 'if (count >= 0) return undefined;',
+    test: 'test/cluster/simulated/links.test.ts',
+    title: 'from a lost frame that no other follows',
+  },
+  {
     name: 'handshake: proof of the token',
     guarantee: 'Nothing joins without the join token.',
     file: 'cluster/net/handshake.ts',

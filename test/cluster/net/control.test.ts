@@ -87,10 +87,10 @@ describe('the control channel', () => {
     const ws = new WebSocket(url());
     const replies: Buffer[] = [];
     ws.on('message', (data) => replies.push(data as Buffer));
-    ws.on('open', () => ws.send(encodeFrame(emptyHello, Buffer.alloc(44), 8)));
+    ws.on('open', () => ws.send(encodeFrame(emptyHello, Buffer.alloc(44), 9)));
     const code = await new Promise((resolve) => ws.on('close', resolve));
     expect(code).toBe(4001);
-    expect(Buffer.concat(replies).toString('latin1')).toContain('protocol version 8, expected 7');
+    expect(Buffer.concat(replies).toString('latin1')).toContain('protocol version 9, expected 8');
     expect(master.turnedAway).toMatchObject([{ code: 'version' }]);
   });
 

@@ -80,9 +80,9 @@ describe('frames', () => {
   });
 
   test('wrong versions, kinds and lengths are refused by the header alone', () => {
-    expect(collect().reader.push(encodeFrame(hello, undefined, 8))).toEqual({
+    expect(collect().reader.push(encodeFrame(hello, undefined, 9))).toEqual({
       code: 'version',
-      text: 'protocol version 8, expected 7',
+      text: 'protocol version 9, expected 8',
     });
     const unknown = { ...hello, kind: 99 as FrameHeader['kind'] };
     expect(collect().reader.push(encodeFrame(unknown))).toMatchObject({ code: 'kind' });

@@ -145,6 +145,46 @@ describe('a pump', () => {
     ]);
   });
 
+  test('tells at each beat how many frames it has sent, while their release is not reported', () => {
+    const { pump } = makeProcess(hosting, elements, 3);
+    const sent: Buffer[] = [];
+    const wire = { ...silentWire(), write: (head: Uint8Array) => sent.push(Buffer.from(head)) > 0 };
+    const reader = new FrameReader(opened(pump.openOut(1, wire)));
+    expect(reader.push(encodeFrame(hearing))).toBeUndefined();
+    const out = pump.links(noLinks).out(outgoing.link, outgoing.colour);
+    for (let i = 0; i < 2; i++) out.send({ ...emptyFrame(), ...piece });
+    pump.start();
+    const counts = (): readonly number[] => {
+      sent.length = 0;
+      pump.beat(false);
+      const frames = sent.filter((head) => head.readUInt16LE(6) === frameKinds.sent);
+      return frames.flatMap((head) => [head.readUInt32LE(20), head.readUInt32LE(32)]);
+    };
+    expect(counts()).toEqual([outgoing.queue, 2]);
+    expect(reader.push(encodeFrame({ ...hearing, returned: 2 }))).toBeUndefined();
+    expect(counts()).toEqual([]);
+  });
+
+  test('notices a lost frame, and one that arrived twice, although no other frame follows', () => {
+    const sent = { ...tensor, kind: frameKinds.sent };
+    for (const [returned, code] of [[1], [2, 'lost'], [0, 'lost']] as const) {
+      const { reader } = receiver();
+      expect(reader.push(encodeFrame(tensor, payload))).toBeUndefined();
+      const refusal = reader.push(encodeFrame({ ...sent, returned }));
+      expect(refusal?.code).toBe(code);
+      if (code) expect(refusal?.text).toContain(`${returned} frames were sent, 1 arrived`);
+    }
+    const wrong: [string, Partial<typeof sent>, Uint8Array?][] = [
+      ['generation', { generation: 2 }],
+      ['queue', { queue: outgoing.queue }],
+      ['length', {}, new Uint8Array(4)],
+    ];
+    for (const [code, changes, bytes = new Uint8Array(0)] of wrong) {
+      const frame = encodeFrame({ ...sent, ...changes }, bytes);
+      expect(receiver().reader.push(frame), code).toMatchObject({ code });
+    }
+  });
+
   test('names the link of a corrupt frame and delivers nothing of the frame', () => {
     const { reader } = receiver();
     const frame = encodeFrame(tensor, payload);

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { beatMs } from '../../../cluster/net/trouble.ts';
 import { type SimulatedRun, simulateRun } from '../../../cluster/simulated/run.ts';
 import type { Fault, LinkFault } from '../../../src/fault/plan.ts';
 import { digestsOf, notesOf, undisturbed } from './outcomes.ts';
@@ -69,6 +70,18 @@ describe('a simulated run recovers', () => {
     expect(first?.ms).toBeLessThan(15_000);
     expect(observation.message).toBe('');
     expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(run)));
+  });
+
+  test('from a lost frame that no other follows: the link is named at the next beat', async () => {
+    const last = { step: 2, phase: 'all-gather', hop: 4 } as const;
+    const short = { ...run, steps: 4 };
+    const faults: readonly Fault[] = [{ fault: 'lose', link, at: last }];
+    const { observation } = await simulateRun({ ...short, faults });
+    const [first] = observation.notes;
+    expect(first?.note).toMatchObject({ event: 'suspected', tpu: 1 });
+    expect(first?.note.cause).toContain('12 frames were sent, 11 arrived');
+    expect(first && first.ms - (observation.injections[0]?.ms ?? 0)).toBeLessThan(beatMs + 100);
+    expect(digestsOf({ observation })).toEqual(digestsOf(await undisturbed(short)));
   });
 
   test('from a partition for ever: the majority adopts the Cloud TPUs that are cut off', async () => {
