@@ -5,8 +5,8 @@ import { type Contribution, noDerivative, operand } from './rule.ts';
 
 /**
  * Returns the cotangent of an all-reduce's operand: the all-reduce of the cotangent of the result.
- * The operand of one replica is a summand of the result of every replica. So its cotangent is the
- * sum of the cotangents of all these results, which is again an all-reduce.
+ * The operand of one replica is a summand of the result of every replica. So the cotangent of that
+ * operand is the sum of the cotangents of all these results. An all-reduce computes this sum.
  */
 export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[] {
   return [throughAllReduce(it, 0, ct)];

@@ -89,8 +89,8 @@ function freeOf(
 }
 
 /**
- * Returns `partners` sorted by dimension: `partners[i]` belongs to `dimensions[i]`, and the partner
- * of the lowest dimension comes first.
+ * Returns `partners`, sorted by the dimensions to which they belong, lowest dimension first.
+ * `partners[i]` belongs to the dimension `dimensions[i]`.
  */
 function inOrderOf(dimensions: readonly number[], partners: readonly number[]): number[] {
   const order = indices(dimensions).toSorted((a, b) => at(dimensions, a) - at(dimensions, b));
@@ -100,13 +100,14 @@ function inOrderOf(dimensions: readonly number[], partners: readonly number[]): 
 /**
  * Returns the cotangents of a convolution's two operands. Each cotangent is again a convolution:
  *
- * - Cotangent of the input: `ct` is convolved with the kernel. The kernel's input and output
- *   features are swapped, and its window is reversed.
- * - Cotangent of the kernel: the input is convolved with `ct`. In both, batch and features are
- *   swapped, so that the convolution sums over the batch.
+ * - Cotangent of the input: `ct` is convolved with the kernel. The input features and the output
+ *   features of the kernel are swapped, and the window is reversed.
+ * - Cotangent of the kernel: the input is convolved with `ct`. The batch dimensions of the input
+ *   and of `ct` take the place of the input features, so that the new convolution sums over the
+ *   batch.
  *
- * The swaps and the reversal copy no array: they are attributes of the new convolution (dimension
- * numbers and windows). Only a convolution with groups needs copies. [JAX, conv_general_dilated]
+ * These changes copy no array: they are attributes of the new convolution (dimension numbers and
+ * windows). Only a convolution with groups needs copies. [JAX, conv_general_dilated]
  */
 export function convolutionRule(it: Convolution, ct: HloInstruction): Contribution[] {
   if (elementCount(it.shape) === 0) {
@@ -179,9 +180,9 @@ function convolutionByKernel(it: Convolution, ct: HloInstruction): HloInstructio
 }
 
 /**
- * Returns the window of the convolution that computes the cotangent of the kernel. The window of
- * this convolution is `ct`, which slides over the input. Its stride is the window dilation of the
- * original convolution.
+ * Returns the window of the convolution that computes the cotangent of the kernel. In this
+ * convolution `ct` takes the place of the kernel and slides over the input. The stride of the
+ * window is the window dilation of the original convolution.
  */
 function kernelWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const total =

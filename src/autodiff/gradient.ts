@@ -8,17 +8,18 @@ import { arrayOf, type Contribution, type Derivative, noDerivative, type Rule } 
 import { rules } from './rules.ts';
 
 /**
- * Returns the derivative of `loss` (f32[]) with respect to each element of `wrt`, in the shape and
- * type of that element. Reverse mode: visits each instruction that `loss` depends on once, users
- * before operands. Instructions in `held` count as constants. A new instruction is named
- * `gradient/<name of the instruction that it is derived from>`.
+ * Returns the derivative of `loss` (f32[]) with respect to each instruction in `wrt`. Each
+ * derivative has the shape and type of its instruction. The function works in reverse mode: it
+ * visits each instruction that `loss` depends on once, users before operands. Instructions in
+ * `held` count as constants. A new instruction is named `gradient/<name of the instruction that it
+ * is derived from>`.
  *
  * At points where a function has no derivative, the rules follow JAX:
  *
  * - `maximum`, `minimum`, and a `reduce` that takes a maximum or minimum, divide the cotangent
  *   equally among the elements that equal the result. Exception: if one operand of `maximum` or
  *   `minimum` is a constant and both operands are equal, the constant takes the whole cotangent. So
- *   ReLU, which is the maximum of x and the constant 0, has derivative 0 at x = 0, as jax.nn.relu.
+ *   the derivative of ReLU, the maximum of x and the constant 0, is 0 at x = 0, as in jax.nn.relu.
  * - `abs` has derivative 0 at 0. `clamp` has derivative 0 where the value equals a bound.
  * - The maximum of a window (`reduce-window`) passes the cotangent to the first maximal element.
  *

@@ -81,9 +81,10 @@ function total(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of the array operand of a reduce-window that computes sums or maxima. The
- * initial value must be a constant that changes no result, such as 0 for a sum. Throws
- * `bad-program` for any other reduction, or if the gradient needs the initial value's cotangent.
+ * Returns the cotangent of the array operand of a reduce-window that computes sums or maxima.
+ * Throws `bad-program` for any other reduction. The initial value must be a constant that changes
+ * no result, such as 0 for a sum. If `gradient` asks for the cotangent of the initial value, the
+ * rule throws `bad-program`.
  */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
   return toOperands(

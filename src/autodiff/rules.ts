@@ -173,10 +173,11 @@ function binaryRule(
  * Derivative of the maximum or minimum of two operands. The operand that equals the result receives
  * the cotangent. If both operands equal the result (a tie), each receives half [JAX].
  *
- * If one operand is a constant, the constant receives the whole cotangent of a tie, as in
- * jax.nn.relu. The other operand then receives the cotangent only where the result differs from the
- * constant. This comparison does not read the other operand (the input of a ReLU), so that operand
- * need not stay in memory.
+ * Exception: if one operand is a constant, the constant receives the whole cotangent of a tie, as
+ * in jax.nn.relu. The variable operand (the input of a ReLU) then receives the cotangent only where
+ * the result differs from the constant. To find these elements, the rule compares the result with
+ * the constant and does not read the variable operand. So the variable operand need not stay in
+ * memory.
  */
 function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
   const [a, b] = [operand(it, 0), operand(it, 1)];
@@ -202,8 +203,8 @@ function isConstant(it: HloInstruction): boolean {
 
 /**
  * Returns the share of the cotangent that operand `a` receives from the maximum or minimum of `a`
- * and `b`: 1 where only `a` equals the result, 0.5 where a equals b, 0 elsewhere. `wins` is GT for
- * a maximum and LT for a minimum: the comparison of a with b that is true where the share is 1.
+ * and `b`: 1 where only `a` equals the result, 0.5 where `a` equals `b`, 0 elsewhere. `wins` is the
+ * comparison of `a` with `b` that is true where the share is 1: GT for a maximum, LT for a minimum.
  */
 function shareOfWinner(
   wins: Compare['direction'],
@@ -240,8 +241,8 @@ function truncate(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Passes the cotangent of a clamp to one of its operands, for each element. Where the value lies
- * strictly between the bounds, the value receives the cotangent. Where a bound replaces the value,
+ * Passes each element of the cotangent of a clamp to at most one operand. Where the value lies
+ * strictly between the bounds, the value receives the element. Where a bound replaces the value,
  * that bound receives it. Where the value equals a bound, no operand receives it.
  */
 function clampRule(it: Clamp, ct: HloInstruction): Contribution[] {

@@ -123,8 +123,9 @@ export function reverseRule(it: Reverse, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Returns the sum of all elements of `x` if `target` is a scalar, otherwise `x` itself. The sum is
- * the cotangent of a scalar operand `target` (a bound of a clamp) that acts on each element of `x`.
+ * If `target` (a bound of a clamp) is a scalar, returns the sum of all elements of `x`; otherwise
+ * returns `x` itself. A scalar bound acts on every element, so the cotangent of the bound is the
+ * sum over all elements.
  */
 export function sumToScalar(x: HloInstruction, target: HloInstruction): HloInstruction {
   return arrayOf(target).dims.length === 0 ? sumOver(x, indices(arrayOf(x).dims)) : x;

@@ -20,10 +20,10 @@ export interface CoreUnits {
   readonly vector: VectorUnit;
   /**
    * Returns the largest number of rows of the result that one MXU call may compute, for a matmul of
-   * `n` columns and depth `k`. A large matmul is cut into several calls, because the progress
-   * counter (`Ports.beat`) can advance only between calls: if it stood still for long, the Cloud
-   * TPU would seem lost. The limit does not change the result, because each row is computed
-   * independently.
+   * `n` columns and depth `k`. A matmul with more rows is cut into several calls, because the
+   * progress counter (`Ports.beat`) can advance only between calls. If the counter stood still for
+   * long, the Cloud TPU would seem lost. The cuts do not change the result, because each row is
+   * computed independently.
    */
   readonly rowsPerCall: (n: number, k: number) => number;
 }
@@ -50,9 +50,9 @@ export class CloudTpuCores {
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
   /**
-   * The program in two forms, which differ only in addresses. Form 0 reads parameters from set 0
-   * and writes them to set 1; form 1 reads set 1 and writes set 0. In form 1, the buffer of each
-   * parameter and its buffer in `Executable.next` have exchanged addresses.
+   * The program in two forms, which differ only in the addresses of the parameters. Form 0 reads
+   * the parameters from set 0 and writes their new values to set 1. Form 1 reads set 1 and writes
+   * set 0.
    */
   readonly #roles: readonly [Executable, Executable];
   readonly #operations: readonly [readonly Operation[], readonly Operation[]];
@@ -105,9 +105,9 @@ export class CloudTpuCores {
   }
 
   /**
-   * Runs one step. Adds the wall time of each phase, in ms, to the element of `phaseMs` that has
-   * the index of the phase in `phases` of isa/executable.ts. `clock` returns the time in ms. If a
-   * port throws an error, the step ends with this error.
+   * Runs one step. Measures the wall time of each phase in ms and adds the time to `phaseMs[i]`,
+   * where i is the index of the phase in `phases` of isa/executable.ts. `clock` returns the time in
+   * ms. If a port throws an error, the step ends with this error.
    */
   run(ports: Ports, clock: () => number, phaseMs: Float64Array): void {
     const operations = this.#operations[this.#present];
@@ -311,9 +311,10 @@ interface Machine {
 }
 
 /**
- * Executes the given operation. If `inFlight` is true, some all-reduce is running, and the function
- * also advances the all-reduces after each MXU call and after each call of a fused loop. Returns
- * the change of the number of running all-reduces: 1, 0 or −1.
+ * Executes the given operation. `inFlight` is true if at least one all-reduce is running. In this
+ * case the function also advances the running all-reduces, after each MXU call and after each call
+ * of a fused loop. Returns by how much the operation changes the number of running all-reduces: 1,
+ * 0 or −1.
  */
 function execute(machine: Machine, operation: Operation, ports: Ports, inFlight: boolean): number {
   switch (operation.unit) {
@@ -575,10 +576,10 @@ function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
 }
 
 /**
- * Returns the MXU call that computes element `batch` of a batched matmul, in copy `copy` of the
- * target buffer. If the target has one copy for each chip, and the chip has two cores, the call has
- * two segments: the matmuls of the two cores, which the call adds. In all other cases the call is
- * one matmul, with one segment.
+ * Returns the MXU call for the matrix with index `batch` of a batched matmul. The call writes to
+ * the copy with index `copy` of the target buffer. If the target has one copy for each chip and a
+ * chip has two cores, the call adds two matmuls (segments), one for each core of the chip. In all
+ * other cases the call is one matmul, with one segment.
  */
 function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;

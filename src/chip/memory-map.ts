@@ -2,9 +2,10 @@ import type { Buffer, Copies, Executable, MatmulInstruction } from '../isa/execu
 import { assert, at } from '../numerics/assert.ts';
 
 /**
- * Layout of an executable in its arena (the executable's part of the emulator's memory). First come
- * the buffers, at the offsets that the compiler assigned, then the tables of the executable, then
- * the tables of {@link StackedRows}. All offsets are in bytes from the start of the arena.
+ * Layout of an executable in its arena (the executable's part of the emulator's memory). The arena
+ * holds, in this order: the buffers, at the offsets that the compiler assigned; the tables of the
+ * executable; and the tables for matmuls of all cores at once ({@link StackedRows}). All offsets
+ * are in bytes from the start of the arena.
  */
 export interface MemoryMap {
   /** Byte offset of each table of the executable. */

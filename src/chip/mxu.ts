@@ -19,10 +19,13 @@ export type Multiplicands = 'bf16' | 'f32';
  * matrix, the offsets are multiples of the matrix's strides. For a convolution, they are the
  * offsets of windows over a padded input. C is dense and row-major.
  *
- * Order of sums: k ascends and is cut into tiles of 128, starting at 0. With products p, a tile is
- * ((0 + p0) + p1) + …. The tiles t are summed as ((t0 + t1) + t2) + …. All sums are f32. A call
- * with S segments adds S matmuls: C = ((c0 + c1) + c2) + …, where c_s is the whole sum over k for
- * operands at lhs + s·lhsSegmentStride and rhs + s·rhsSegmentStride.
+ * Order of sums: the products p0, p1, … are taken in ascending order of k and cut into tiles of
+ * 128. The sum of a tile is ((0 + p0) + p1) + …. The sums t0, t1, … of the tiles are added in this
+ * order: ((t0 + t1) + t2) + …. All sums are f32.
+ *
+ * A call with S segments adds S matmuls: C = ((c0 + c1) + c2) + …. Here c_s is the result of the
+ * matmul of segment s, whose operands start at the byte addresses lhs + s·lhsSegmentStride and rhs
+ * + s·rhsSegmentStride.
  *
  * A product whose exact magnitude is below 2^-126 counts as +0. All other products are rounded to
  * f32.

@@ -3,10 +3,10 @@ import { at } from '../numerics/assert.ts';
 import { bufferOf } from './memory-map.ts';
 
 /**
- * Returns a copy of `executable` in which parameters and their `next` buffers have exchanged
- * addresses. A step of the copy reads the parameters that a step of `executable` has written, and
- * writes the parameters that a step of `executable` reads. If `executable` updates its parameters
- * in place, the function returns `executable` itself.
+ * Returns a copy of `executable` in which each parameter's buffer and the buffer of its new value
+ * (`Executable.next`) have exchanged addresses. A step of the copy reads the parameters that a step
+ * of `executable` has written, and writes where a step of `executable` reads. If `executable`
+ * updates its parameters in place, the function returns `executable` itself.
  */
 export function withSwappedParameters(executable: Executable): Executable {
   const { parameters, next, buffers } = executable;
@@ -24,8 +24,9 @@ export function withSwappedParameters(executable: Executable): Executable {
 }
 
 /**
- * Describes the move of the buffer `from` to the memory of `to`. Some buffers may lie inside
- * `from`: their byte offsets are from `start` to `end` − 1. They move with `from`, by `by` bytes.
+ * Describes the move of the buffer `from` to the address of the buffer `to`. Every buffer whose
+ * byte offset is from `start` to `end` − 1 is `from` itself or lies inside `from`. All these
+ * buffers move by `by` bytes.
  */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };

@@ -47,12 +47,14 @@ interface Tile {
  * Makes an MXU that emulates every register in every cycle. This MXU is slow; tests compare the
  * results of the fast MXU with its results.
  *
- * Weights (tiles of B) stay in their cells. The elements of a row of A (activations) enter from the
- * left, one into each row of the array: element r enters row r, r cycles after element 0. Partial
- * sums move down and leave at the bottom. A call takes 128 cycles to load the weights of the first
- * tile, and then m + 2·128 − 1 cycles for each tile, where m is the number of rows of A. Loading
- * the other tiles costs no cycles: the weights of the next tile enter from the top while the array
- * works on the current tile.
+ * Weights (elements of a tile of B) stay in their cells. The elements of a row of A (activations)
+ * enter from the left, one into each row of the array: element r enters row r, r cycles after
+ * element 0. Partial sums move down and leave at the bottom.
+ *
+ * A call first takes 128 cycles to load the weights of the first tile. Then it takes m + 2·128 − 1
+ * cycles for each tile, where m is the number of rows of A. Loading the other tiles costs no
+ * cycles: the weights of the next tile enter from the top while the array works on the current
+ * tile.
  */
 export function systolicMxu(memory: WebAssembly.Memory): SystolicMxu {
   const array: CellArray = {
@@ -145,9 +147,9 @@ function pushRow(array: CellArray, operands: Operands, tile: Tile, cycle: number
 }
 
 /**
- * Streams all rows of A through the array, and adds the sums that leave at the bottom to `total`.
- * At the same time the weights of the tile `next` enter, if there is a next tile. Returns the
- * number of cycles.
+ * Streams all rows of A through the array, which holds the weights of `tile`, and adds the sums
+ * that leave at the bottom to `total`. If there is a tile `next`, its weights enter the array at
+ * the same time. Returns the number of cycles.
  */
 function streamRows(
   array: CellArray,

@@ -16,9 +16,10 @@ export interface Allocation {
 
 /**
  * Places blocks so that no two blocks overlap while both are in use. Larger blocks are placed
- * first. Each block goes into the smallest gap that is large enough. A gap lies between placed
- * blocks that are in use at the same time as the new block. A block of 0 bytes takes no room. The
- * result is deterministic. XLA's global decreasing-size heap has the same strategy.
+ * first. Each block goes into the smallest gap that is large enough, between the placed blocks that
+ * are in use at the same time as the block. If no gap is large enough, the block goes above them. A
+ * block of 0 bytes takes no room. The result is deterministic. XLA's global decreasing-size heap
+ * has the same strategy.
  */
 export function allocate(blocks: readonly Block[], alignment: number): Allocation {
   const offsets = new Array<number>(blocks.length).fill(0);
@@ -57,9 +58,10 @@ function bySize(blocks: readonly Block[]): number[] {
 }
 
 /**
- * Returns the offset of the smallest gap of at least `size` bytes between the blocks that are in
- * use at some step from `start` to `end`. If no gap is large enough, returns the end of the highest
- * of these blocks. `placed` has all blocks that are already placed, by ascending offset.
+ * Returns the offset for a block of `size` bytes that is in use from step `start` to step `end`.
+ * The function considers only placed blocks that are in use at some of these steps. The offset is
+ * that of the smallest gap between these blocks that is large enough. If no gap is large enough, it
+ * is the end of the highest of these blocks. `placed` has all placed blocks, by ascending offset.
  */
 function tightestGap(placed: readonly Placed[], start: number, end: number, size: number): number {
   let best = -1;

@@ -13,8 +13,8 @@ import { baseOf, copiesOf, copyStep, type Program, type Step, type Value } from 
  */
 export interface Assignment {
   /**
-   * Steps of the program, followed by copies. If a result replaces a parameter but was not computed
-   * in the parameter's memory, a copy moves the result there.
+   * Steps of the program, followed by copies. Such a copy moves a result into the memory of the
+   * parameter that the result replaces, if the result was computed elsewhere.
    */
   readonly steps: readonly Step[];
   readonly buffers: readonly Buffer[];
@@ -44,8 +44,8 @@ export interface AssignOptions {
  * Gives every value a place in two memories: in the emulator's arena (the copies of all cores,
  * without padding) and in the HBM of a core (one copy, padded to tiles). Two rules save memory:
  *
- * - A result that replaces a parameter (an aliased result) is computed in the memory of that
- *   parameter if no later step reads the parameter.
+ * - A result that replaces a parameter (an aliased result) is computed directly in the memory of
+ *   the parameter's new value if no later step reads the old value.
  * - A fused loop that works element by element writes its result over a source that no later step
  *   reads.
  *
@@ -83,7 +83,7 @@ function plan(program: Program, next: readonly Value[]): Plan {
 /**
  * Returns, for each parameter, the value that holds the parameter after the program has run. For a
  * parameter that the program updates, this is a new value with memory of its own, so that the old
- * value is kept. For any other parameter it is the value of the parameter itself.
+ * value is kept. For any other parameter, the parameter is its own next value.
  */
 function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
   return parameters.map((value, parameter) => {
@@ -152,7 +152,7 @@ class Lifetimes {
 // ------------------------------------------------------------------------------------------- slots
 
 /**
- * Values that share a place in memory, as sets. The values of a set use their place one after
+ * Sets of values that share a place in memory. The values of a set use their place one after
  * another, never at the same time.
  */
 class Slots {
@@ -184,10 +184,11 @@ interface Closing {
 
 /**
  * Gives each aliased result (a result that replaces parameter p) its place in the memory of
- * `next[p]`. A result that can be computed directly in this memory is computed there. Any other
- * result is computed elsewhere, and a copy after the last step moves it there. Such a copy may
- * overwrite an old parameter value that is still needed, as a result or as the source of another
- * copy; then an earlier copy saves the old value to a temporary.
+ * `next[p]`. If possible, the result is computed directly in this memory. Otherwise the result is
+ * computed elsewhere, and after the last step a copy moves it there.
+ *
+ * Such a copy may overwrite the old value of a parameter that is still needed, as a result or as
+ * the source of another copy. In this case an earlier copy saves the old value to a temporary.
  */
 function placeResults(
   program: Program,
@@ -454,8 +455,8 @@ function fixedFirst(
 const largestCount = 10;
 
 /**
- * Returns the report of HBM use at the step at which most bytes are in use: all bytes, the bytes of
- * each kind of buffer, and the largest values.
+ * Returns the report of HBM use at one step, the step at which most bytes are in use. The report
+ * has the number of bytes in use, in total and for each kind of buffer, and the largest values.
  */
 function reportOf(
   list: readonly Slot[],

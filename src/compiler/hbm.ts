@@ -4,12 +4,12 @@ import { tpuV2 } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 
 /**
- * Returns the bytes of an array in HBM. The last dimension is the elements of a row, the dimension
- * before it the rows; an array of one dimension is one row. Both dimensions are padded to whole
- * tiles of s rows × 128 elements. s is the number of rows, rounded up to a power of two, but at
- * most 8. For types narrower than 32 bits, s is at least the number of rows that share a word: 2
- * for bf16, 4 for types of one byte. The formula reproduces the sizes in published out-of-memory
- * messages of XLA.
+ * Returns the number of bytes that an array takes in HBM. The last dimension counts the elements of
+ * a row, the dimension before it counts the rows; an array of one dimension is one row. Both
+ * dimensions are padded to whole tiles of s rows × 128 elements. s is the number of rows, rounded
+ * up to a power of two, but at most 8. Several rows share a 32-bit word if the type is narrower: 2
+ * rows for bf16, 4 for types of one byte. s is at least this number. The formula reproduces the
+ * sizes in published out-of-memory messages of XLA.
  */
 export function paddedBytes({ type, dims }: ArrayShape): number {
   const width = elementBytes(type);
@@ -23,9 +23,10 @@ export function paddedBytes({ type, dims }: ArrayShape): number {
 export const hbmAlignment: number = tpuV2.tileLanes * 4;
 
 /**
- * Returns an estimate of the bytes that the instructions of a program take in HBM. The hardware
- * executes bundles of 322 bits. On the hardware, each instruction of the executable would become a
- * software-pipelined loop of several bundles. How many bundles such a loop has is an assumption.
+ * Returns an estimate of the number of bytes that the instructions of a program take in HBM. The
+ * hardware executes bundles of 322 bits. On the hardware, each instruction of the executable would
+ * become a software-pipelined loop of several bundles. The number of bundles in such a loop is an
+ * assumption.
  */
 export function programBytes(counts: {
   readonly fusedLoops: number;
@@ -40,9 +41,9 @@ export function programBytes(counts: {
 }
 
 /**
- * Assumed bundles (instruction words of the hardware) for one instruction of the executable:
- * prologue, unrolled body and epilogue of a loop. A matmul takes more, because its loop also pushes
- * weights into the MXU and pops results.
+ * Assumed number of bundles (instruction words of the hardware) that one instruction of the
+ * executable takes: the prologue, the unrolled body and the epilogue of a loop. A matmul takes more
+ * bundles, because its loop also pushes weights into the MXU and pops results.
  */
 const bundlesPerFusedLoop = 256;
 const bundlesPerMatmul = 1024;

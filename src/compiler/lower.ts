@@ -106,8 +106,8 @@ class Lowering {
    */
   readonly #direct: Map<HloInstruction, Value> = new Map();
   /**
-   * For each operand of an all-reduce: the parts of buckets that must still receive the operand,
-   * summed over the cores of each chip.
+   * For each operand of an all-reduce: the parts of buckets to which the operand must still be
+   * written. What is written is the sum of the operand over the cores of each chip.
    */
   readonly #expected: Map<HloInstruction, Value[]> = new Map();
 
@@ -449,9 +449,9 @@ class Lowering {
 
   /**
    * Returns the matmul that computes `operand`, directly or through reshapes, if this matmul can
-   * write its result straight into the bucket of the all-reduce. The matmul can do so if both its
-   * operands differ between cores and only one instruction uses the result. Otherwise returns
-   * undefined.
+   * write its result straight into the bucket of the all-reduce; otherwise returns undefined. The
+   * matmul can do so under two conditions: both operands of the matmul differ between cores, and
+   * only one instruction uses its result.
    */
   #directProducer(
     operand: HloInstruction,
@@ -528,8 +528,8 @@ interface Member {
   readonly elements: number;
   readonly operand: number;
   /**
-   * The operand before the all-reduce, with one copy for each chip. Its memory is a part of the
-   * bucket.
+   * The value of the operand before the all-reduce, with one copy for each chip. The value is
+   * stored in the bucket.
    */
   readonly part: Value;
   /** The sum over all chips of the slice, after the all-reduce, in the same memory as `part`. */

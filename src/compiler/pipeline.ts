@@ -13,7 +13,7 @@ import type { Program } from './program.ts';
 import { schedule } from './schedule.ts';
 
 export interface CompileOptions {
-  /** Number of cores of a Cloud TPU, which run in lockstep: 1 or an even number. */
+  /** Number of cores of a Cloud TPU: 1 or an even number. The cores run in lockstep. */
   readonly cores: number;
   /**
    * Bytes of a core's HBM that the program may use. Default: all bytes that the system does not

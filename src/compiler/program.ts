@@ -18,15 +18,15 @@ export interface Value {
 }
 
 /**
- * An instruction of the executable that names its operands by values, because buffer assignment has
- * not given these values buffers and addresses yet.
+ * An instruction of the executable, before buffer assignment. The values that the instruction reads
+ * and writes have no buffers and addresses yet.
  */
 export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];
   /**
-   * `inPlace[w]` lists reads, by their index in `reads`. `writes[w]` may take the memory of a value
-   * in this list and overwrite that value.
+   * `inPlace[w]` lists values that the step reads, as indices in `reads`. The value `writes[w]` may
+   * take the memory of one of them and overwrite it.
    */
   readonly inPlace?: readonly (readonly number[])[];
   readonly instruction: (buffer: (value: Value) => BufferId) => Instruction;
@@ -45,14 +45,15 @@ export interface Program {
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
   /**
-   * Values of the arrays in the root tuple. The caller reads them after the last step.
-   * `resultShapes` has the shapes of these arrays. A value may have another shape than its array,
+   * The caller reads the results after the last step. `results[i]` is the value of array i of the
+   * root tuple, and `resultShapes[i]` is the shape of array i. The value may have another shape,
    * because a reshape does not make a new value.
    */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];
   /**
-   * Results that replace parameters: pairs of the index of a result and the index of its parameter.
+   * Results that replace parameters. Each pair has the index of the result and the index of the
+   * parameter that the result replaces.
    */
   readonly aliases: readonly { readonly result: number; readonly parameter: number }[];
 }

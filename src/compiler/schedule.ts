@@ -54,8 +54,7 @@ function allReducesAbove(
 
 /**
  * Returns the all-reduces that `it` depends on. `above` has the set of all-reduces of each operand.
- * If the set of an operand is already the result, returns that set object, so that long chains of
- * instructions share one set.
+ * To save memory, the result is the set object of an operand where possible.
  */
 function unionAbove(
   it: HloInstruction,
@@ -83,9 +82,9 @@ function depths(order: readonly HloInstruction[]): Map<HloInstruction, number> {
 }
 
 /**
- * Inserts a wait for each all-reduce before the first instruction that reads its sum. Tuples, tuple
- * elements and reshapes only pass a sum on, so they need no wait. The root always needs the wait,
- * even if it only passes the sum on, because the caller reads the sum.
+ * Inserts a wait for each all-reduce before the first instruction that reads the sum. Tuples, tuple
+ * elements and reshapes do not count as readers, because they only pass the sum on. The root always
+ * counts as a reader, because the caller reads the sum from it.
  */
 function withWaits(order: readonly HloInstruction[], root: HloInstruction): Scheduled[] {
   const scheduled: Scheduled[] = [];

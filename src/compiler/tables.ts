@@ -4,9 +4,9 @@ import type { ArrayShape } from '../numerics/shape.ts';
 import { stridesOf } from '../numerics/shape.ts';
 
 /**
- * Offset tables of a matmul, which tell where the elements of its operands lie in memory. Offsets
- * are in elements. `swapped` is true if the second operand of the HLO instruction is the left
- * operand of the matmul.
+ * Offset tables of a matmul. They tell where the elements of the two operands lie in memory.
+ * Offsets are in elements. If `swapped` is true, the second operand of the HLO instruction is the
+ * left operand of the matmul. Otherwise the first operand is the left one.
  */
 export interface MatmulTables {
   readonly swapped: boolean;
@@ -41,10 +41,12 @@ export function dotTables(it: Dot): MatmulTables {
 
 /**
  * Returns the offset tables that compute a convolution as a matmul of image patches and kernel. The
- * pass `canonicalize` must have changed the convolution before. If the output feature is the first
- * dimension of the result (`swapped`), rows are output features and columns are output positions.
- * Otherwise rows are output positions and columns are output features. The matmul sums over the
- * window positions in row-major order, with the input feature innermost.
+ * convolution must have the form that the pass `canonicalize` produces.
+ *
+ * If the output feature is the first dimension of the result (`swapped`), rows are output features
+ * and columns are output positions. Otherwise rows are output positions and columns are output
+ * features. The matmul sums over the window positions in row-major order, and at each window
+ * position over the input features.
  */
 export function convolutionTables(it: Convolution): MatmulTables {
   const [input, kernel] = operandDims(it);
@@ -112,8 +114,8 @@ export class TableSet {
 }
 
 /**
- * A loop over memory that visits `size` elements, from offset `start` (default 0) on. Successive
- * elements are `stride` elements apart.
+ * One of several nested loops over elements in memory. It visits `size` offsets, in elements:
+ * `start` (0 by default), `start` + `stride`, `start` + 2 · `stride` and so on.
  */
 interface Axis {
   readonly size: number;
@@ -127,8 +129,8 @@ function axesOf(dims: readonly number[], chosen: readonly number[]): Axis[] {
 }
 
 /**
- * Returns the offsets that nested loops over the axes visit, in order. The last axis is the
- * innermost loop.
+ * Returns the offsets that nested loops over the axes visit, in order. Each offset is the sum of
+ * the offsets of the single loops. The last axis is the innermost loop.
  */
 function walk(axes: readonly Axis[]): Int32Array {
   let offsets = Int32Array.of(0);

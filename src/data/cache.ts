@@ -11,17 +11,18 @@ export function cacheBytes(dataset: Dataset, samples: number): number {
 
 /**
  * Returns a dataset with the same samples, to the bit. `storage` keeps as many of the first samples
- * as fit. `storage` must be zeroed before its first use and must serve only this dataset. Threads
- * may share `storage` without locks, for two reasons: all threads write the same bytes for a
- * sample, and they write the label after the pixels. A sample counts as stored only when its label
- * is there.
+ * as fit. `storage` must be zeroed before its first use and must serve only this dataset.
+ *
+ * Threads may share `storage` without locks. All threads write the same bytes for a sample, and
+ * each thread writes the pixels before the label. A sample counts as stored once its label is
+ * there.
  */
 export function cached(dataset: Dataset, storage: ArrayBufferLike): Dataset {
   const area = pixelsOf(dataset);
   assert(dataset.classes < 256, `${dataset.classes} classes do not fit a byte`);
   const room = Math.min(Math.floor(storage.byteLength / (area + 1)), dataset.size);
   const images = new Uint8Array(storage, 0, room * area);
-  /** Label + 1 of each remembered sample; 0 for a sample that is not remembered yet. */
+  /** Label + 1 of each stored sample; 0 for a sample that is not stored yet. */
   const marks = new Uint8Array(storage, room * area, room);
   return {
     ...dataset,

@@ -4,8 +4,7 @@ import { assert } from '../numerics/assert.ts';
 /**
  * A set of labelled images. `sample` is a pure function of the index and gives the same bits on
  * every machine and engine, so any thread can produce any sample at any time. Each pixel is a byte.
- * Training converts it to f32 by the table `normalisation`. So it is enough to store the bytes of a
- * sample.
+ * Training converts the byte to f32 by the table `normalisation`.
  */
 export interface Dataset {
   readonly name: string;

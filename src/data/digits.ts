@@ -51,8 +51,8 @@ const side = 28;
 const area = side * side;
 
 /**
- * Mean and standard deviation of the pixels, rounded. Black is 0 and white is 1. Both were measured
- * on the first 60,000 training images of seed 0.
+ * Mean and standard deviation of the pixels, rounded. A black pixel counts as 0 and a white pixel
+ * as 1. The two figures were measured on the first 60,000 training images of seed 0.
  */
 const pixelMean = 0.113;
 const pixelDeviation = 0.247;
@@ -65,16 +65,16 @@ const spread = {
   width: [13, 19],
   height: [17, 21],
   shift: 1.5,
-  /** Largest tangent of half the rotation angle. A glyph is rotated by up to about ±11°. */
+  /** Tangent of half the largest rotation angle. The largest angle is about 11° to either side. */
   halfTurn: 0.1,
   /** Largest sideways shift for each unit of height. */
   shear: 0.2,
   /**
-   * Largest coefficient of the bending field, in pixels. The field shifts points, so that strokes
-   * bend.
+   * Largest coefficient of the bending field, in pixels. The field moves the points of a stroke, so
+   * that the stroke bends.
    */
   bend: 2.6,
-  /** Largest shift of one stroke relative to the other strokes of the digit. */
+  /** Largest shift of a stroke along each axis, in addition to the shift of the whole digit. */
   stroke: 0.5,
   penRadius: [0.75, 1.6],
   ink: [0.7, 1],
@@ -82,8 +82,8 @@ const spread = {
 } as const;
 
 /**
- * How many coefficients the bending field has along each side. The field shifts points, so that
- * strokes bend.
+ * Number of coefficients of the bending field along each side of a glyph. The field moves the
+ * points of a stroke, so that the stroke bends.
  */
 const knots = 5;
 
@@ -96,8 +96,8 @@ interface Canvas {
   readonly x: Float64Array;
   readonly y: Float64Array;
   /**
-   * Squared distance from each pixel's centre to the nearest stroke, capped at the square of the
-   * pen's reach (its radius + 0.5 pixels).
+   * For each pixel: the squared distance from the centre of the pixel to the nearest stroke, at
+   * most r². r is the radius of the pen plus 0.5 pixels.
    */
   readonly distance: Float64Array;
   readonly grains: Float64Array;
@@ -163,8 +163,8 @@ function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
 }
 
 /**
- * Value of the bending field at the point (u, v) of the unit square. The field shifts the points of
- * strokes. It is a quadratic B-spline, so strokes bend smoothly.
+ * Returns the shift of the point (u, v) of the unit square along one axis, in pixels. The shift is
+ * a quadratic B-spline with the coefficients `values`, so strokes bend smoothly.
  */
 function field(values: Float64Array, u: number, v: number): number {
   const column = Math.min(Math.floor(u * (knots - 2)), knots - 3);
@@ -197,8 +197,8 @@ function ink({ x, y, distance }: Canvas, glyph: Glyph, radius: number): void {
 }
 
 /**
- * Updates `distance` for one more segment, from a to b: each pixel near the segment gets the
- * squared distance to this segment if that is smaller than the value so far.
+ * Updates `distance` for one more segment, from a to b. Each pixel near the segment keeps the
+ * smaller of two values: its entry in `distance`, and its squared distance to the segment.
  */
 function nearer(
   distance: Float64Array,
@@ -231,7 +231,10 @@ function nearer(
   }
 }
 
-/** Converts distances to pixels: ink whose edge fades over one pixel, plus noise. */
+/**
+ * Writes the pixels of the image. A pixel inside a stroke has the brightness of ink, which fades
+ * over one pixel at the edge of the stroke. Noise is added to every pixel.
+ */
 function develop(
   { noise, grains, distance }: Canvas,
   radius: number,

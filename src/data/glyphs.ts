@@ -141,9 +141,10 @@ function polyline(knots: readonly Point[]): Point[] {
 }
 
 /**
- * Value at t, in [0, 1], of a smooth curve from b to c [Catmull, Rom 1974]. a is the knot before b,
- * and d is the knot after c. The curve is the cubic polynomial with value b and slope (c - a) / 2
- * at t = 0, and with value c and slope (d - b) / 2 at t = 1.
+ * Returns one coordinate of a point on a smooth curve between two neighbouring knots. a, b, c and d
+ * are the same coordinate of four successive knots, and the curve goes from knot b (t = 0) to knot
+ * c (t = 1). The coordinate is a cubic polynomial of t with the slopes ½(c-a) at t = 0 and ½(d-b)
+ * at t = 1. [Catmull, Rom 1974]
  */
 function catmullRom(a: number, b: number, c: number, d: number, t: number): number {
   const cubic = 3 * (b - c) + d - a;

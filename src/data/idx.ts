@@ -17,23 +17,23 @@ export interface IdxFile {
 export const fetchAgain = 'fetch the file again';
 
 /**
- * Largest accepted size of an IDX file in bytes, both gzipped and unpacked. It is more than ten
- * times the size of the 60,000 images of MNIST. A larger file, and a file whose header promises
- * more bytes, are refused before their data are read.
+ * Largest accepted size of an IDX file in bytes, both gzipped and unpacked. The limit is more than
+ * ten times the size of the 60,000 images of MNIST. A file is refused if it is larger, or if its
+ * header promises more bytes.
  */
 const bytesMax = 2 ** 29;
 
 /**
- * Folder of IDX files, each plain or gzipped. A file name may have upper-case letters, or `.idx` in
- * place of `-idx`, because some sources of MNIST spell the names so.
+ * Folder of IDX files, each plain or gzipped. Some sources of MNIST write file names with
+ * upper-case letters, or with `.idx` in place of `-idx`. The folder accepts these spellings too.
  */
 export class IdxFolder {
   readonly #dir: string;
   /**
-   * For each standard name, such as `train-images-idx3-ubyte`: the files in the folder that have
-   * this name in any accepted spelling, such as `Train-Images.idx3-ubyte.gz`. `read` takes the
-   * first file of the list. The standard spelling comes first, and plain files come before gzipped
-   * ones.
+   * The files in the folder, grouped by standard name. For example, the file
+   * `Train-Images.idx3-ubyte.gz` belongs to the standard name `train-images-idx3-ubyte`. In each
+   * group, files in the standard spelling come first, and a plain file comes before a gzipped file
+   * of the same spelling. `read` takes the first file of a group.
    */
   readonly #names: ReadonlyMap<string, readonly string[]>;
   readonly #notes: string[] = [];
@@ -61,8 +61,8 @@ export class IdxFolder {
    * Reads the file with the standard name `name`, whose items have the dimensions `itemDims`.
    * Checks the header and the length of the file.
    *
-   * @throws PodError `bad-data` if the file is missing or wrong. The message has one line: the
-   * file, what was expected, what was found, what to do.
+   * @throws PodError `bad-data` if the file is missing or wrong. The message is one line. It names
+   *   the file and says what was expected, what was found and what to do.
    */
   read(name: string, itemDims: readonly number[]): IdxFile {
     const path = this.#choose(name);
@@ -104,8 +104,8 @@ function namesIn(dir: string): ReadonlyMap<string, readonly string[]> {
 
 function list(dir: string): string[] {
   try {
-    // The folder may also contain unrelated files. Names without `ubyte` are left out, because the
-    // names of all four files of MNIST contain it.
+    // The folder may also contain unrelated files. The names of all four files of MNIST contain
+    // `ubyte`, so names without `ubyte` are left out.
     return readdirSync(dir).filter((name) => /ubyte/i.test(name));
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;
@@ -172,15 +172,15 @@ function noGzip(path: string, bytes: Uint8Array): PodError {
 }
 
 /**
- * Number of bytes at the start of a gzipped file, including the gzip header, that are unpacked to
- * read the IDX header.
+ * Number of bytes at the start of a gzipped file that are unpacked to read the IDX header. They
+ * include the gzip header.
  */
 const packedHeadBytes = 1024;
 
 /**
- * Unpacks a gzipped file. First unpacks only the IDX header, which says how many bytes the whole
- * file has when it is unpacked. Then unpacks the whole file, and fails as soon as it has more bytes
- * than the header says.
+ * Unpacks a gzipped file in two passes. The first pass unpacks only the start of the file and reads
+ * the IDX header, which says how long the unpacked file is. The second pass unpacks the whole file.
+ * It fails as soon as the unpacked file is longer than the header says.
  */
 function unpacked(path: string, packed: Uint8Array, itemDims: readonly number[]): Contents {
   const head = unzip(path, packed.subarray(0, packedHeadBytes), 'start', bytesMax);
@@ -212,8 +212,8 @@ function unzip(
 }
 
 /**
- * Parses an IDX header: 0, 0, type (8: unsigned bytes), rank, then each dimension as a big-endian
- * u32. Data follow the header.
+ * Parses an IDX header. The header has the bytes 0 and 0, the element type (8 for unsigned bytes)
+ * and the number of dimensions. Each dimension follows as a big-endian u32.
  */
 function headerOf(path: string, bytes: Uint8Array, itemDims: readonly number[]): Header {
   const rank = itemDims.length + 1;

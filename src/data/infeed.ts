@@ -24,15 +24,15 @@ export function infeedBytes(geometry: InfeedGeometry): number {
 /**
  * Queue from a loader's thread to one Cloud TPU (the consumer): `depth` slots in shared memory. A
  * slot has the images f32[samples, elements] of one step, followed by the labels s32[samples].
- * Loader and consumer each construct an `InfeedQueue` over the same region, which is zeroed before.
- * Both go through the steps 0, 1, 2, …:
+ * Loader and consumer each construct an `InfeedQueue` over the same region of memory, which must be
+ * zeroed before. Both go through the steps 0, 1, 2, …:
  *
  *     loader     produce(step) ▶ write images(step), labels(step) ▶ publish(step)
  *     consumer   consume(step) ▶ read at the byte offset           ▶ release(step)
  *
- * Step s uses slot s mod depth. The number turn = ⌊s / depth⌋ says how many steps have used the
- * slot before step s. The state word of a slot is 2·turn if the slot is free for step s, and
- * 2·turn + 1 if the slot holds the samples of step s.
+ * Step s uses slot s mod depth. The number turn = ⌊s / depth⌋ counts the earlier steps that used
+ * the same slot. Each slot has a state word in shared memory. The word is 2·turn if the slot is
+ * free for step s, and 2·turn + 1 if the slot holds the samples of step s.
  */
 export class InfeedQueue {
   readonly geometry: InfeedGeometry;
@@ -108,8 +108,8 @@ export class InfeedQueue {
   }
 
   /**
-   * Stops the queue: every wait on the queue, in any thread, now and later, ends within
-   * `sliceMsMax` ms.
+   * Stops the queue. From then on, every wait on the queue ends within `sliceMsMax` ms, in all
+   * threads.
    */
   stop(): void {
     Atomics.store(this.#control, stopWord, 1);
@@ -132,10 +132,11 @@ export class InfeedQueue {
 
   /**
    * Waits until the state word of the slot of `step` is `wanted`. Returns false if `timeoutMs` ms
-   * have passed or the queue is stopped. The thread sleeps at most `sliceMsMax` ms at a time and
-   * checks the stop flag in between, because a stop just before the thread falls asleep does not
-   * wake the thread. If another thread changes the state word, the sleep ends early and does not
-   * count towards `timeoutMs`, because the change shows that the other thread makes progress.
+   * have passed or the queue is stopped.
+   *
+   * A stop just before the thread falls asleep does not wake the thread. Therefore the thread
+   * sleeps at most `sliceMsMax` ms at a time and checks the stop flag after each sleep. A sleep
+   * that another thread ends early does not count towards `timeoutMs`.
    */
   #await(step: number, wanted: number, timeoutMs: number): boolean {
     const word = wordOf(step % this.geometry.depth);
@@ -185,8 +186,8 @@ const lineBytes = 64;
 const lineWords = lineBytes / 4;
 
 /**
- * Index of the stop flag among the control words. The flag is in the first cache line; the words of
- * the slots are in the lines after it.
+ * Index of the stop flag among the control words. The flag is in the first cache line. The state
+ * words of the slots follow, each in a cache line of its own.
  */
 const stopWord = 0;
 

@@ -6,8 +6,8 @@ import type { Plan } from './plan.ts';
 
 /**
  * The steps that a loader writes to its queues: `steps` steps of the plan, from step `firstStep`
- * on. The queues number their steps differently: step `firstStep` of the plan is step `queueStep`
- * of each queue, and later steps follow.
+ * on. The queues have their own step numbers: step `firstStep` + i of the plan is step `queueStep`
+ * + i of each queue.
  */
 export interface Feed {
   readonly dataset: Dataset;
@@ -20,8 +20,8 @@ export interface Feed {
 /** Conditions under which a loader gives up. */
 export interface LoaderLimits {
   /**
-   * Longest time, in ms, that a Cloud TPU may keep one slot of its queue. A Cloud TPU that takes
-   * longer counts as lost.
+   * Longest time, in ms, that the loader waits until a Cloud TPU frees a slot of its queue. A Cloud
+   * TPU that takes longer counts as lost.
    */
   readonly patienceMs: number;
   /** True if the loader must stop. Called several times a second and before each step. */
@@ -51,8 +51,8 @@ export function loaderLoop(
 }
 
 /**
- * Returns the queues that a loader fills. `loader` is the index of the loader, `loaders` says how
- * many loaders there are. Each loader fills every `loaders`-th queue, so that all have equal work.
+ * Returns the queues that the loader with the index `loader` fills. `loaders` is the number of
+ * loaders. Each loader fills every `loaders`-th queue, so that all loaders have equal work.
  */
 export function shareOf<T>(queues: readonly T[], loader: number, loaders: number): T[] {
   return queues.filter((_, index) => index % loaders === loader);

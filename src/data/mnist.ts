@@ -9,8 +9,8 @@ import { fetchAgain, type IdxFile, IdxFolder, malformed } from './idx.ts';
  * the last fifth is the test set. Headers, lengths and labels are checked before any sample is
  * used. [LeCun, Cortes, Burges, the MNIST database: file formats]
  *
- * @throws PodError `bad-data` if a file is missing or wrong. The message has one line: the file,
- * what was expected, what was found, what to do.
+ * @throws PodError `bad-data` if a file is missing or wrong. The message is one line. It names the
+ *   file and says what was expected, what was found and what to do.
  */
 export function mnist(dir: string): DatasetPair {
   const folder = new IdxFolder(dir);
@@ -45,8 +45,8 @@ const side = 28;
 const classes = 10;
 
 /**
- * Mean and standard deviation of the pixels of the 60,000 training images, on a scale on which
- * white is 1.
+ * Mean and standard deviation of the pixels of the 60,000 training images. A black pixel counts as
+ * 0 and a white pixel as 1.
  */
 const pixelMean = 0.1307;
 const pixelDeviation = 0.3081;

@@ -41,18 +41,21 @@ export class Noise {
     return (this.word() / 2 ** 31) * limit;
   }
 
-  /** Returns a random whole number in [0, count). Close to uniform for small counts only. */
+  /**
+   * Returns a random whole number in [0, count). The distribution is close to uniform if `count` is
+   * small.
+   */
   below(count: number): number {
     return Math.floor(((this.word() >>> 0) / 2 ** 32) * count);
   }
 
   /**
-   * Fills `out` with approximately normal random numbers of mean 0 and deviation 1. Each number is
-   * the scaled sum of the four bytes of a random word.
+   * Fills `out` with approximately normal random numbers of mean 0 and standard deviation 1. Each
+   * number is the sum of four random bytes, shifted and scaled.
    */
   fillBell(out: Float64Array): void {
-    // Half of the time of drawing an image goes into this loop. For speed it repeats the code of
-    // `word`, with the state of the generator in local variables.
+    // Drawing an image spends half of its time in this loop. For speed, the loop repeats the code
+    // of `word` with the state of the generator in local variables.
     let a = this.#a;
     let b = this.#b;
     let c = this.#c;

@@ -2,9 +2,9 @@ import { assert } from '../numerics/assert.ts';
 import { philoxInto, stream } from '../numerics/random.ts';
 
 /**
- * Permutation of [0, size) without a table: {@link permute} maps an index by a Feistel network. The
- * network splits the index into halves of `lowBits` and `highBits` bits and mixes the halves in
- * several rounds. `keys` has one key for each round.
+ * Permutation of [0, size) that is computed, not stored: {@link permute} sends an index through a
+ * Feistel network. The network splits the index into a low half of `lowBits` bits and a high half
+ * of `highBits` bits. Each round mixes one half into the other half, with one of the `keys`.
  */
 export interface Permutation {
   readonly size: number;

@@ -8,8 +8,9 @@ import { permutation, permute } from './order.ts';
  * [s·B + r·B/R, s·B + (r+1)·B/R). Cloud TPU t holds the replicas [8t, 8t + 8). The assignment does
  * not depend on which worker hosts a Cloud TPU.
  *
- * `training`: the stream is an endless sequence of epochs, each a permutation of [0, size). Every
- * sample occurs once an epoch, even if B does not divide the size.
+ * `training`: the stream is an endless sequence of epochs, each a permutation of [0, size). If B
+ * does not divide the size, a step may begin in one epoch and end in a later one.
+ *
  * `evaluation`: the stream is [0, size) once, in order, then padding.
  */
 export interface Plan {
@@ -45,7 +46,7 @@ export function evaluationPlan(slice: Slice): Plan {
   return { ...checked(slice), kind: 'evaluation', seed: 0 };
 }
 
-/** Returns the number of steps of one epoch of training or of one whole evaluation, rounded up. */
+/** Returns how many steps it takes to go through the dataset once, rounded up. */
 export function stepsPerPass({ size, globalBatch }: Plan): number {
   return Math.ceil(size / globalBatch);
 }

@@ -30,9 +30,9 @@ export interface TrainConfig {
   /** Number of held-out images to evaluate on, rounded up to whole batches; undefined means all. */
   readonly evaluate: number | undefined;
   /**
-   * Path of a checkpoint, or of a folder of checkpoints, whose newest one is used. The run begins
-   * with the weights of that checkpoint. If there is no path, the initial weights are drawn from
-   * `seed`.
+   * Path of a checkpoint, or of a folder of checkpoints. The run begins with the weights of this
+   * checkpoint, or of the newest good checkpoint in the folder. If there is no path, the initial
+   * weights are drawn from `seed`.
    */
   readonly startFrom?: string;
 }
@@ -62,8 +62,8 @@ export function replicas(config: Pick<TrainConfig, 'topology'>): number {
 export const stepsMax = 10_000_000;
 
 /**
- * Largest number of passes over the training set. The order of the examples in a pass is derived
- * from the number of the pass, a u32.
+ * Largest number of passes over the training set. Each pass has a number, from which the order of
+ * its examples is derived. The number must fit a u32.
  */
 const passesMax = 1_000_000_000;
 

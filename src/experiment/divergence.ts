@@ -14,8 +14,8 @@ export function refuseDivergence({ step, loss, learningRate }: StepCommitted): v
 }
 
 /**
- * Throws `diverged` unless all parameters are finite after the last step. The loss of a step is
- * computed before its update, so no loss shows the effect of the last update.
+ * Throws `diverged` unless all parameters are finite after the last step. The losses cannot show
+ * this, because the loss of the last step was computed before the last update.
  */
 export async function checkFinite(run: Run, pod: Pod, { step }: LastStep): Promise<void> {
   refuseNonFinite(run, step, await pod.readParameters(trainProgram));

@@ -7,9 +7,10 @@ import type { TrainConfig } from './config.ts';
 export type { Note };
 
 /**
- * Wall time of each part of a step, in ms. The times add up to the wall time of the step. `commit`
- * is the time in which the Cloud TPU runs no instruction: messages to and from the master, the
- * wait until the last Cloud TPU has reported, and the commit itself.
+ * Wall time of each part of a step, in ms. The times add up to the wall time of the step.
+ *
+ * `commit` is the time in which the Cloud TPU runs no instruction. It includes the messages to and
+ * from the master, the wait until the last Cloud TPU has reported, and the commit itself.
  */
 export type PhaseMs = Readonly<Record<Phase | 'commit', number>>;
 
@@ -23,8 +24,8 @@ export type TrainEvent =
   | Straggler
   | SaveEvent
   /**
-   * A rollback refused a checkpoint because it is damaged or of another run, and looks for an older
-   * checkpoint.
+   * A checkpoint was refused during a rollback, because it is damaged or of another run. The
+   * rollback then looks for an older checkpoint.
    */
   | ({ readonly kind: 'checkpoint-refused' } & Refusal)
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
@@ -56,12 +57,13 @@ export interface WarmStarted {
   readonly refused: readonly Refusal[];
 }
 
-/** The starting point of a run with `--resume`, or of a run that another master has begun. */
+/** The run was started with `--resume`, or goes on after steps that an earlier master committed. */
 export interface Resumed {
   readonly kind: 'resumed';
   /**
-   * Name of the checkpoint from which the run resumes. It is null if there is no such checkpoint:
-   * the run goes on after the last step that an earlier master committed, or begins at step 0.
+   * Name of the checkpoint from which the run resumes, or null if there is no such checkpoint. If
+   * it is null, the run goes on after the last step that an earlier master committed, or begins at
+   * step 0.
    */
   readonly checkpoint: string | null;
   /** Number of steps that were committed before this event. */
@@ -91,15 +93,16 @@ export interface StepCommitted {
   readonly imagesPerSecond: number;
   /** Mean over all Cloud TPUs. */
   readonly phaseMs: PhaseMs;
-  /** The Cloud TPU that took longest; absent in steps that older versions recorded. */
+  /** The Cloud TPU whose own work took longest; absent in steps that older versions recorded. */
   readonly slowest?: Slowest;
   /** Effect of the slowest Cloud TPU; absent in steps that older versions recorded. */
   readonly timing?: StepTiming;
 }
 
 /**
- * The event of a committed step. It has also the times of each Cloud TPU. The commit log and the
- * history of the run leave these times out, because they take kilobytes a step in a large slice.
+ * The event of a committed step. In addition to the fields of `StepCommitted`, it has the times of
+ * each Cloud TPU. The commit log and the history of the run leave these times out, because in a
+ * large slice they take kilobytes a step.
  */
 export interface StepTold extends StepCommitted {
   /** The longest time of each phase; absent in steps that older versions recorded. */
@@ -110,60 +113,65 @@ export interface StepTold extends StepCommitted {
    */
   readonly tpuPhaseMs?: readonly (readonly number[])[];
   /**
-   * Waits for frames of other Cloud TPUs, in ms, rounded to 1 µs. `tpuLinkWaitMs[t][i]` is the wait
-   * of Cloud TPU t on its entering link i (`StepReport.linkWaitMs`). Absent in steps that older
-   * versions recorded.
+   * Times, in ms, that Cloud TPUs waited for frames (messages) of other Cloud TPUs, rounded to 1
+   * µs. `tpuLinkWaitMs[t][i]` is the wait of Cloud TPU t on link i of the links that enter it, in
+   * the order of `StepReport.linkWaitMs`. Absent in steps that older versions recorded.
    */
   readonly tpuLinkWaitMs?: readonly (readonly number[])[];
 }
 
-/** For each phase of a step: the Cloud TPU that took longest in it, and its wall time in ms. */
+/**
+ * For each phase of a step: the Cloud TPU that took longest in the phase, and its wall time in ms.
+ */
 export type LongestPhases = Readonly<Record<Phase, { readonly tpu: number; readonly ms: number }>>;
 
 /**
- * The Cloud TPU whose own work took longest in a step. Own work is all phases of the step except
- * the all-reduce, because a Cloud TPU in the all-reduce may only be waiting for the slowest one.
- * The time for which a Cloud TPU held up the others in the all-reduce is own work too.
+ * The Cloud TPU whose own work took longest in a step. All phases except the all-reduce are own
+ * work. In the all-reduce, a Cloud TPU may only be waiting for the slowest one. Therefore the
+ * all-reduce counts as own work only for the time for which the Cloud TPU held up the others.
  */
 export interface Slowest {
   readonly tpu: number;
   /** Wall time, in ms, of the own work of Cloud TPU `tpu`. */
   readonly ownMs: number;
-  /** Median, in ms, of the own work of each other Cloud TPU; 0 if there is no other Cloud TPU. */
+  /** Median, in ms, of the own work of the other Cloud TPUs; 0 if there are none. */
   readonly othersMs: number;
 }
 
-/** A link, with the time that the Cloud TPU at its end waited for frames of it in a step. */
+/** A directed link, and the time in a step that the receiving Cloud TPU waited for frames on it. */
 export interface LinkWait {
   /** Name of the link, such as `chip(3,1)+x`. */
   readonly link: string;
-  /** Mean over the two lanes that use the link, in ms. */
+  /** Mean, in ms, over the two lanes (parts of the all-reduce) that use the link. */
   readonly waitMs: number;
 }
 
 /**
- * Effect of the slowest Cloud TPU of a step on the others. The *wait* of a Cloud TPU is its time in
- * the all-reduce minus the shortest time of any Cloud TPU in the all-reduce. Time for which a Cloud
- * TPU held up the others does not count in either.
+ * Effect of the slowest Cloud TPU of a step on the others.
+ *
+ * The *wait* of a Cloud TPU is computed from its time in the all-reduce. First, the time for which
+ * the Cloud TPU held up the others is subtracted. Then the smallest result among all Cloud TPUs is
+ * subtracted from each result.
  */
 export interface StepTiming {
   /** Phase that took most of the own work of the slowest Cloud TPU. */
   readonly slowestPhase: Phase;
   /**
-   * Number of the first step since which the same Cloud TPU has been the slowest in every step. It
-   * is the number of this step if another Cloud TPU was the slowest in the step before.
+   * Number of the step since which this Cloud TPU has been the slowest in every step. If another
+   * Cloud TPU was the slowest in the previous step, this is the number of the current step.
    */
   readonly slowestSince: number;
-  /** Mean wait, in ms, of the Cloud TPUs other than the slowest; 0 without others. */
+  /** Mean wait, in ms, of the Cloud TPUs other than the slowest; 0 if there are no others. */
   readonly waitMs: number;
   /**
-   * Part of `waitMs` that the slowest Cloud TPU caused. Of the wait of one Cloud TPU it caused at
-   * most the time by which its own work took longer than the own work of that Cloud TPU.
+   * Part of `waitMs`, in ms, that the slowest Cloud TPU caused. For each other Cloud TPU, the part
+   * is the smaller of two times: the wait of that Cloud TPU, and the time by which its own work was
+   * shorter than the own work of the slowest. `causedMs` is the mean over the others.
    */
   readonly causedMs: number;
   /**
-   * Of the links that leave the slowest Cloud TPU, the one on which the other end waited longest.
-   * Absent if nobody waited for the slowest Cloud TPU, or if the waits are unknown.
+   * Of the links on which the slowest Cloud TPU sends, the link whose receiver waited longest.
+   * Absent if no receiver waited, or if the waits are unknown.
    */
   readonly slowestLink?: LinkWait;
 }
@@ -177,9 +185,9 @@ export interface Straggler extends Slowest {
    * of these steps is `step`.
    */
   readonly inARow: number;
-  /** Phase that took most of its own work in `step`; absent if the times of phases are unknown. */
+  /** Phase that took most of the own work of this Cloud TPU in `step`; absent if unknown. */
   readonly slowestPhase?: Phase;
-  /** Wait that it caused in `step`, in ms (see {@link StepTiming}); absent if unknown. */
+  /** Mean wait of the others, in ms, that this Cloud TPU caused in `step`; absent if unknown. */
   readonly causedMs?: number;
 }
 
@@ -221,9 +229,9 @@ export interface Report {
   readonly globalBatch: number;
   readonly steps: number;
   /**
-   * Number of steps trained since the run was resumed from a checkpoint; without a resume, since
-   * the run began. It is 0 if the run was resumed from a checkpoint of its last step. The times and
-   * rates below are those of these steps.
+   * Number of steps trained since the run was resumed from a checkpoint, or since the run began if
+   * it was not resumed. It is 0 if the run was resumed from a checkpoint of its last step. The
+   * times and rates in this report are those of the trained steps.
    */
   readonly stepsTrained: number;
   readonly seed: number;
@@ -241,7 +249,10 @@ export interface Report {
    * The name of a link is `chip(x,y)±axis`.
    */
   readonly linkBytes: Readonly<Record<string, number>>;
-  /** Absent if the slice has one Cloud TPU, or if no trained step has the times. */
+  /**
+   * The Cloud TPU that was the slowest most often. Absent if the slice has one Cloud TPU, or if no
+   * trained step has the times.
+   */
   readonly slowest?: SlowestOfRun;
   readonly hbmBytesPerCore: number;
   /** Number of times that the run recovered from the loss of a Cloud TPU or of its master. */
@@ -252,23 +263,23 @@ export interface Report {
 
 /**
  * The Cloud TPU that was the slowest in more steps of a run than any other. All times are means, in
- * ms, over the steps in which it was the slowest.
+ * ms, over the steps in which this Cloud TPU was the slowest.
  */
 export interface SlowestOfRun {
   readonly tpu: number;
-  /** Number of steps in which it was the slowest. */
+  /** Number of steps in which this Cloud TPU was the slowest. */
   readonly steps: number;
   /** Number of steps in which the slowest Cloud TPU is known. */
   readonly ofSteps: number;
-  /** Its own work in a step (see {@link Slowest}). */
+  /** Own work of this Cloud TPU in a step (see {@link Slowest}). */
   readonly ownMs: number;
-  /** Median of the own work of the others. */
+  /** Median of the own work of the other Cloud TPUs in a step. */
   readonly othersMs: number;
-  /** Wait of each other Cloud TPU that it caused (see {@link StepTiming}). */
+  /** Mean wait of the other Cloud TPUs that this Cloud TPU caused (see {@link StepTiming}). */
   readonly causedMs: number;
   /**
-   * The link that was `slowestLink` in most of these steps, with its mean wait in them. Absent if
-   * no step has a slowest link.
+   * The link that was {@link StepTiming.slowestLink} in more of these steps than any other link.
+   * Its `waitMs` is the mean over the steps in which it was. Absent if no step has a slowest link.
    */
   readonly slowestLink?: LinkWait;
 }

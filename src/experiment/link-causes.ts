@@ -31,14 +31,14 @@ export interface SliceLink {
 /** Who held up the all-reduces of one step. Each list has one entry for each Cloud TPU. */
 export interface LinkCauses {
   /**
-   * Time, in ms, by which the Cloud TPU held up the others inside the all-reduces. At most one
-   * Cloud TPU has more than 0. A Cloud TPU has 0 if it only begins the all-reduces late, because
-   * its other phases take longer.
+   * For each Cloud TPU: the time, in ms, for which it held up the others inside the all-reduces. A
+   * Cloud TPU has 0 if it only begins the all-reduces late, because its other phases take longer.
+   * At most one Cloud TPU has more than 0.
    */
   readonly heldUpMs: readonly number[];
   /**
-   * Of the links that leave the Cloud TPU, the one on which the other end waited longest. Undefined
-   * if nobody waited for the Cloud TPU.
+   * For each Cloud TPU: of the links on which it sends, the link whose receiver waited longest.
+   * Undefined if no receiver waited.
    */
   readonly longest: readonly (LinkWait | undefined)[];
 }
@@ -47,7 +47,10 @@ const allReduce = phases.indexOf('all-reduce');
 
 const linksBySlice = new WeakMap<Topology, SliceLinks>();
 
-/** Returns the links between the Cloud TPUs of a slice. The same object gives the same links. */
+/**
+ * Returns the links between the Cloud TPUs of a slice. Computes them once for each `topology`
+ * object.
+ */
 export function linksOfSlice(topology: Topology): SliceLinks {
   const known = linksBySlice.get(topology);
   if (known !== undefined) return known;
@@ -67,7 +70,10 @@ export function linksOf(torus: Torus): SliceLinks {
   return { entering };
 }
 
-/** Calls `visit` with each link between two Cloud TPUs, with the wait on it in ms. */
+/**
+ * Calls `visit` for each link between two Cloud TPUs. `waitMs` is the wait on the link, in ms. `to`
+ * is the index of the Cloud TPU that the link enters.
+ */
 export function visitWaits(
   waitsMs: readonly (readonly number[])[],
   { entering }: SliceLinks,
@@ -93,10 +99,10 @@ export function causesOf(reports: readonly StepReport[], links: SliceLinks): Lin
  * the links that leave the Cloud TPU, minus the mean wait on the links that enter it. `waitsMs` has
  * the waits that each Cloud TPU reported.
  *
- * The reason for the difference: a Cloud TPU that waits makes its successor in the ring wait as
- * long. For a Cloud TPU that only passes a wait on in this way, the two means are equal and the
- * difference is 0. The Cloud TPU with which the wait began has not waited for others, so its
- * difference is the whole wait.
+ * The reason for the difference: a Cloud TPU that waits makes the next Cloud TPU in the ring wait
+ * as long. If a Cloud TPU only passes a wait on, the two means are equal and the difference is 0.
+ * If a wait began with a Cloud TPU, that Cloud TPU itself has not waited, so the difference is the
+ * whole wait.
  */
 export function causedMs(waitsMs: readonly (readonly number[])[], links: SliceLinks): number[] {
   const caused = links.entering.map(() => 0);
@@ -109,10 +115,12 @@ export function causedMs(waitsMs: readonly (readonly number[])[], links: SliceLi
 
 /**
  * Returns `LinkCauses.heldUpMs`. Only the Cloud TPU that caused the longest wait can have more than
- * 0: the wait that it caused, minus the time by which its other phases took longer. The result is
- * at most the mean time of the others in the all-reduce, because a lane that waits while its cores
- * compute slows nobody down. The others have 0: they may seem to have caused a part of the wait,
- * but only because waits pass through them from one axis of the torus to the other.
+ * 0. Its value is the wait that it caused, minus the time by which its other phases took longer
+ * than those of the fastest Cloud TPU. The value is at most the mean time of the others in the
+ * all-reduce, because a wait for frames delays no Cloud TPU while its cores still compute.
+ *
+ * All other Cloud TPUs have 0. They may seem to have caused a part of the wait, but they only
+ * passed the wait on from one axis of the torus to the other.
  */
 function heldUpMs(reports: readonly StepReport[], caused: readonly number[]): number[] {
   const reduceMs = reports.map(({ phaseMs }) => at(phaseMs, allReduce));

@@ -5,8 +5,8 @@ import type { TrainConfig } from './config.ts';
 import { identityOf, type RunIdentity } from './same-run.ts';
 
 /**
- * A run whose data set and initial weights have been read, so that its identity is known before the
- * first step.
+ * A run whose data set and initial weights have been read. The identity of the run is therefore
+ * known before the first step.
  */
 export interface OpenedRun {
   readonly config: TrainConfig;

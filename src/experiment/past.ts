@@ -3,8 +3,8 @@ import type { StepCommitted } from './event.ts';
 /** Records of the earlier masters of a run, from the commit log. */
 export interface EarlierMasters {
   /**
-   * Number of the last *generation* of an earlier master; 0 if there is none. A master begins a new
-   * generation each time it decides which workers run the slice.
+   * Number of the last *generation* of the earlier masters; 0 if there were none. A new generation
+   * begins each time a master decides which workers run the slice.
    */
   readonly generation: number;
   /** The committed steps, in order. The run continues after the last committed step. */

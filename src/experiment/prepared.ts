@@ -99,7 +99,7 @@ export function parametersOf({ parameters, buffers }: Executable): NamedShape[] 
   return parameters.map((id) => at(buffers, id));
 }
 
-/** Returns the identity and parameters of a run, which a checkpoint must match for a resume. */
+/** Returns the identity and the parameters of a run. A checkpoint must fit both for a resume. */
 export function resumable({ opened: { identity }, programs }: Run): Resumable {
   return { identity, parameters: parametersOf(programs.train) };
 }

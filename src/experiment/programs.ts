@@ -25,8 +25,8 @@ export interface Programs {
 }
 
 /**
- * Returns the programs in the form in which workers take them, training then evaluation, without
- * sources of their infeeds.
+ * Returns the programs in the form in which workers take them: first training, then evaluation. The
+ * sources of the infeeds are left out.
  */
 export function programsForWorkers({
   train,

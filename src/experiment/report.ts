@@ -61,8 +61,8 @@ export function reportOf(records: RunRecords): Report {
 }
 
 /**
- * Returns the mean number of images per second. Returns 0 if this run trained no step: it was
- * resumed from a checkpoint of the last step.
+ * Returns the mean number of images per second. Returns 0 if this run trained no step, because it
+ * was resumed from a checkpoint of the last step.
  */
 function imagesPerSecond(globalBatch: number, wallMs: readonly number[]): number {
   if (wallMs.length === 0) return 0;

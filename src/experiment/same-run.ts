@@ -9,8 +9,8 @@ import { ratesOf } from './schedule.ts';
 /**
  * Key of a run: the values on which the bits of the result depend. Two runs with equal keys are the
  * same run: after every step both have the same bits of weights and of optimizer state. Settings
- * that are written differently but lead to the same values give the same key. Keys decide whether a
- * checkpoint, the commit log of a master and a restarted job belong to the same run.
+ * that are written differently but lead to the same values give the same key. Keys are compared to
+ * decide whether a checkpoint, a commit log or a restarted job belongs to a run.
  *
  * Settings that do not change a bit of the weights are not part of the key: `mxu`, `recovery`,
  * `evaluate`, `relaxedSimd` and the paths of outputs.
@@ -47,10 +47,7 @@ export interface RunIdentity {
   readonly trainSamples: number;
 }
 
-/**
- * The part of a run's key that stays the same when the run is made longer or its schedule is
- * changed.
- */
+/** The part of a run's key that does not depend on the length or the schedule of the run. */
 export type FixedKey = Omit<RunKey, 'steps' | 'ratesDigest'>;
 
 /**
@@ -89,8 +86,8 @@ export function keyOf({ fixed, steps, rates }: RunIdentity): RunKey {
 }
 
 /**
- * Returns a digest of a run's key: 64 hexadecimal digits. Equal keys have equal digests, even if
- * their fields are in another order.
+ * Returns a digest of a run's key: 64 hexadecimal digits. The order of the fields in the key does
+ * not change the digest.
  */
 export function keyDigest(key: object): string {
   const fields = Object.entries(key).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -121,18 +118,19 @@ const keySchema: z.ZodType<RunKey> = z.strictObject({
 
 /**
  * The first difference between an earlier run and this run. `was` describes the value of the
- * earlier run, and `is` the value of this run, such as `seed 1`. Messages say "has" before both.
+ * earlier run, and `is` the value of this run, such as `seed 1`. In messages, the word "has" comes
+ * before `was` and before `is`.
  */
 export interface Difference {
   readonly was: string;
   readonly is: string;
-  /** Flag that would give this run the value of the earlier run; undefined if no flag can. */
+  /** Flag that gives this run the value of the earlier run; undefined if there is no such flag. */
   readonly flag?: string;
 }
 
 /**
- * Returns the first difference between two keys of runs; undefined if they do not differ. A field
- * that only one of the keys has is not compared.
+ * Returns the first difference between two keys of runs; undefined if they do not differ. Compares
+ * only the fields that both keys have.
  */
 export function differenceBetween<K extends keyof RunKey>(
   was: Pick<RunKey, K>,

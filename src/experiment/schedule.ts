@@ -40,9 +40,9 @@ export function ratesOf(settings: RateSettings, steps: number): Rates {
 }
 
 /**
- * Returns the two steps at which the learning rate falls to a tenth of its value, as in the recipe
- * of ResNet-50: after a third of the run and after two thirds. In a run of less than three steps,
- * the two are 1 and 2, so the first step always has the full rate.
+ * Returns the two steps at which the learning rate falls to a tenth of its value: after a third of
+ * the run and after two thirds, as in the recipe of ResNet-50. In a run of fewer than three steps,
+ * the two steps are 1 and 2. So step 0, the first step, always has the full rate.
  */
 export function thirds(steps: number): [first: number, second: number] {
   assert(steps >= 1, `thirds of ${steps} steps`);

@@ -8,16 +8,16 @@ interface Sums {
   othersMs: number;
   causedMs: number;
   /**
-   * For each link that was the slowest link in some of these steps: the number of such steps, and
-   * the sum of the waits on the link in them.
+   * For the name of each link that was the slowest link in at least one of these steps: the number
+   * of those steps, and the sum of the waits on the link in those steps.
    */
   readonly links: Map<string, { steps: number; waitMs: number }>;
 }
 
 /**
- * Returns the Cloud TPU that was the slowest in the largest number of steps. Of two with the same
- * number, returns the one whose first such step is the earlier. Returns undefined if the slice has
- * one Cloud TPU, or if no step has the times of each Cloud TPU.
+ * Returns the Cloud TPU that was the slowest in the largest number of steps. If several have this
+ * number, returns the one that was the slowest earliest. Returns undefined if the slice has one
+ * Cloud TPU, or if no step has the times of each Cloud TPU.
  */
 export function slowestOfRun(
   history: readonly Pick<StepCommitted, 'slowest' | 'timing'>[],

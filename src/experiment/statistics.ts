@@ -9,7 +9,10 @@ export function quantiles(values: readonly number[]): Quantiles {
   return { p50: rank(sorted, 0.5), p90: rank(sorted, 0.9), max: rank(sorted, 1) };
 }
 
-/** Returns the value at a share of a list, by nearest rank: 0.5 is the median. 0 without values. */
+/**
+ * Returns the value at the fraction `share` of the sorted list, by nearest rank. The fraction 0.5
+ * gives the median. Returns 0 for an empty list.
+ */
 export function quantile(values: readonly number[], share: number): number {
   return rank(
     [...values].sort((a, b) => a - b),

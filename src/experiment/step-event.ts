@@ -8,7 +8,7 @@ import { sum } from './statistics.ts';
 import { timingOf } from './step-timing.ts';
 import { slowestOf } from './straggler.ts';
 
-/** Number of last steps over which `imagesPerSecond` in the event of a step is averaged. */
+/** `imagesPerSecond` in the event of a step is the mean over at most this number of last steps. */
 const rateSteps = 16;
 
 /** Returns the event of a committed step. `history` has all steps that were committed before. */
@@ -42,14 +42,14 @@ export function stepCommitted(
 }
 
 /**
- * Returns the mean time of each phase over all Cloud TPUs. The time of `commit`, which is no phase
- * of a Cloud TPU, is the rest of the wall time of the step. It is 0 if the clock of a worker jumped,
- * so that the phases took longer than the step.
+ * Returns the mean time of each phase over all Cloud TPUs. `commit` is not a phase of a Cloud TPU:
+ * the time of `commit` is the rest of the wall time of the step. If the clock of a worker jumped,
+ * the phases may seem to take longer than the step. Then the time of `commit` is 0.
  */
 function phaseMsOf(commit: Commit): PhaseMs {
   const mean = meanPhaseMs(commit.reports);
-  // The run keeps an object of this form for every step. All objects made by this literal share one
-  // hidden class of the JavaScript engine, which saves memory.
+  // The run keeps an object of this form for every step. The JavaScript engine stores the list of
+  // fields only once for all objects made by this literal, which saves memory.
   const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
   for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
   phaseMs.commit = Math.max(0, commit.wallMs - sum(mean));
@@ -57,7 +57,7 @@ function phaseMsOf(commit: Commit): PhaseMs {
 }
 
 /**
- * Returns the value of an outfeed element, whose bytes are one f32 scalar, the same for all cores.
+ * Returns the value of an outfeed element. The element is one f32 scalar, the same for all cores.
  */
 export function scalar(element: Uint8Array): number {
   return new DataView(element.buffer, element.byteOffset, element.byteLength).getFloat32(0, true);

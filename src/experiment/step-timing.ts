@@ -9,8 +9,8 @@ const allReduce = phases.indexOf('all-reduce');
 
 /**
  * Returns the effect of the slowest Cloud TPU of a step on the others. `reports` has one report for
- * each Cloud TPU, `causes` says who held up the all-reduces, and `before` is the step that was
- * committed before; undefined if there is none.
+ * each Cloud TPU. `causes` says who held up the all-reduces. `before` is the previous committed
+ * step, or undefined if there is none.
  */
 export function timingOf(
   reports: readonly StepReport[],
@@ -30,8 +30,8 @@ export function timingOf(
 }
 
 /**
- * Returns the event of a committed step: the step, and the times of each Cloud TPU in `reports`.
- * The commit log gets the step without these times.
+ * Returns the event of a committed step: `step` and the times of each Cloud TPU in `reports`. The
+ * commit log gets `step` without these times.
  */
 export function stepTold(step: StepCommitted, reports: readonly StepReport[]): StepTold {
   return {
@@ -49,17 +49,17 @@ function longestOf(phaseMs: readonly number[]): Phase {
 }
 
 /**
- * Returns how long the Cloud TPUs other than the slowest waited for others in the all-reduce, as a
- * mean. Also returns the part of this time that the slowest one caused. The rest was caused by
- * others, or by the time that the frames take.
+ * Returns two means over the Cloud TPUs other than the slowest: the time that they waited for
+ * others in the all-reduce, and the part of this time that the slowest one caused. The rest was
+ * caused by other Cloud TPUs, or is the time that frames take on the links.
  */
 function waitsOf(
   reports: readonly StepReport[],
   slowest: Slowest,
   causes: LinkCauses,
 ): Pick<StepTiming, 'waitMs' | 'causedMs'> {
-  // The time that a Cloud TPU waits in the all-reduce. The time in which it holds up the others is
-  // no wait, so it is subtracted.
+  // The time of each Cloud TPU in the all-reduce, minus the time for which it held up the others.
+  // That time is subtracted because it is not a wait.
   const reduceMs = reports.map(({ tpu, phaseMs }) =>
     Math.max(0, at(phaseMs, allReduce) - (causes.heldUpMs[tpu] ?? 0)),
   );

@@ -7,15 +7,16 @@ import { sum } from './statistics.ts';
 
 /**
  * A Cloud TPU is slow in a step if its own work takes at least this many times as long as the
- * median of the other Cloud TPUs.
+ * median of the own work of the other Cloud TPUs.
  */
 const factorMin = 1.5;
 /** Number of consecutive steps in which a Cloud TPU must be slow to be reported as a straggler. */
 export const stragglerStepsMin = 3;
 
 /**
- * Returns the Cloud TPU whose own work (see {@link Slowest}) took longest in a step. `reports` has
- * one report for each Cloud TPU. `causes` says who held up the all-reduces of the step.
+ * Returns the Cloud TPU whose own work took longest in a step. Own work is all phases except the
+ * all-reduce, and the time for which the Cloud TPU held up the others in the all-reduce. `reports`
+ * has one report for each Cloud TPU. `causes` says for how long each Cloud TPU held up the others.
  */
 export function slowestOf(reports: readonly StepReport[], causes: LinkCauses): Slowest {
   const own = reports.map((report) => ({ tpu: report.tpu, ms: ownMs(report, causes) }));
@@ -26,8 +27,9 @@ export function slowestOf(reports: readonly StepReport[], causes: LinkCauses): S
 }
 
 /**
- * Returns the slowest Cloud TPU of a step and its effect on the others. Returns undefined if there
- * are no others, or if the step has no times of each Cloud TPU.
+ * Returns the slowest Cloud TPU of a step (`slowest`) and the effect that it had on the others
+ * (`timing`). Returns undefined if there are no others, or if the step has no `slowest` or no
+ * `timing`.
  */
 export function slowestAmongOthers<S extends Pick<Slowest, 'othersMs'>, T>({
   slowest,
@@ -41,8 +43,9 @@ export function slowestAmongOthers<S extends Pick<Slowest, 'othersMs'>, T>({
 }
 
 /**
- * Returns the own work of a Cloud TPU in a step, in ms: the wall times of all phases except the
- * all-reduce, and the part of the all-reduce in which it held up the others.
+ * Returns the own work of a Cloud TPU in a step, in ms. This is the sum of two times: the wall time
+ * of all phases except the all-reduce, and the time for which this Cloud TPU held up the others in
+ * the all-reduce.
  */
 export function ownMs(report: StepReport, causes: LinkCauses): number {
   return sum(ownPhaseMs(report, causes));
@@ -54,11 +57,11 @@ export function ownPhaseMs({ tpu, phaseMs }: StepReport, { heldUpMs }: LinkCause
 }
 
 /**
- * Detects stragglers. A Cloud TPU lags in a step if it is the slowest and its own work takes at
- * least {@link factorMin} times the median of the own work of the others. A Cloud TPU becomes a
- * straggler when it has lagged in {@link stragglerStepsMin} consecutive steps. The straggler is
- * reported then, and is one until the first step in which it does not lag. If it becomes a
- * straggler again, it is reported again.
+ * Detects stragglers. In each step, only the Cloud TPU whose own work took longest can be slow. It
+ * is slow if its own work took at least {@link factorMin} times the median of the own work of the
+ * others. A Cloud TPU that is slow in {@link stragglerStepsMin} consecutive steps is a straggler
+ * and is reported once. After a step in which it is not slow, the count begins anew, and it can be
+ * reported again.
  */
 export class StragglerWatch {
   #tpu = -1;

@@ -44,9 +44,10 @@ export interface TrainWorld {
    */
   readonly commit?: (step: StepCommitted) => void;
   /**
-   * Called each time the pod begins a new generation, except the first: it assigns workers to the
-   * Cloud TPUs anew, for example after the loss of a worker. Called before any worker receives the
-   * number of the generation. If the function throws, the run ends with that error.
+   * A generation is an assignment of workers to the Cloud TPUs. The pod begins a new generation,
+   * for example, after the loss of a worker. This function is called with the number of each
+   * generation except the first, before any worker receives the number. If it throws, the run ends
+   * with that error.
    */
   readonly onMembership?: (generation: number) => void;
   /** Returns the wall time in ms. */
@@ -174,8 +175,9 @@ class Recoveries {
   #total: number;
 
   /**
-   * If an earlier master committed steps, the run has recovered from the loss of that master. This
-   * recovery is not in the records yet, so 1 is added.
+   * If earlier masters committed steps, `recoveries` counts the recoveries up to the last of these
+   * steps. The last of the masters was lost after that step, so 1 is added for the recovery from
+   * its loss. If no step was committed, the count starts at 0.
    */
   constructor({ history, recoveries }: EarlierMasters) {
     this.#total = history.length === 0 ? 0 : recoveries + 1;
@@ -197,8 +199,8 @@ function tellSaves(keeper: Keeper | undefined, tell: TrainWorld['tell']): void {
 }
 
 /**
- * Ends the run early and tells `stopped`. If the run has checkpoints, first saves a checkpoint of
- * the last committed step, unless this checkpoint exists.
+ * Ends the run early. If the run has checkpoints, first saves a checkpoint of the last committed
+ * step, unless this checkpoint already exists. Then tells the event `stopped`.
  */
 async function stop(
   { run, pod, keeper, world: { tell } }: OpenedSlice,
@@ -264,9 +266,9 @@ function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): Tra
 }
 
 /**
- * Returns the last committed step; undefined if no step was committed. After a resume from a
- * checkpoint and before the next commit, returns the step of the checkpoint. Otherwise returns the
- * last step of `history`.
+ * Returns the last committed step; undefined if no step was committed. If the run has resumed from
+ * a checkpoint and has committed no step since then, this is the step of the checkpoint. Otherwise
+ * it is the last step of `history`.
  */
 function lastOf(history: readonly StepCommitted[], start: StartingPoint): LastStep | undefined {
   const committed = history.at(-1);
@@ -274,9 +276,9 @@ function lastOf(history: readonly StepCommitted[], start: StartingPoint): LastSt
 }
 
 /**
- * Saves a checkpoint of the starting step if a checkpoint is due after this step but does not
- * exist. An earlier master may have ended after it committed the step and before it saved the
- * checkpoint.
+ * Saves a checkpoint of the step after which this master goes on, if a checkpoint is due after that
+ * step but does not exist. Reason: an earlier master may have committed the step, but ended before
+ * it had saved the checkpoint.
  */
 async function saveUnsaved(
   run: Run,

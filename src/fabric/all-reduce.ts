@@ -21,8 +21,8 @@ import {
 import { LinkWaits } from './waits.ts';
 
 /**
- * Place of the vectors of one bucket in the memory of one worker. A bucket is a group of gradients
- * that one all-reduce sums. Each chip of the worker has one f32 vector.
+ * Place of one bucket in the memory of one worker. A bucket is a group of gradients that one
+ * all-reduce sums. For each bucket, each chip of the worker has one vector of f32 numbers.
  */
 export interface BucketPlace {
   /** Byte address of the vector of the worker's chip 0. */
@@ -36,17 +36,16 @@ export interface AllReduceParts {
   readonly torus: Torus;
   readonly worker: number;
   /**
-   * Number of the generation, which is a membership of the slice. A new generation begins when a
-   * Cloud TPU is lost. Frames of another generation are refused (PodError `bad-frame`).
+   * Number of the current generation. In one generation, the same workers form the slice. A new
+   * generation begins when a Cloud TPU is lost. A frame of another generation is refused (PodError
+   * `bad-frame`).
    */
   readonly generation: number;
   readonly kernels: SumKernels;
   readonly links: Links;
   readonly doorbell: Doorbell;
   readonly buckets: readonly BucketPlace[];
-  /**
-   * Largest number of elements of a frame. If undefined, `frameElementsMax` is the largest number.
-   */
+  /** Largest number of elements of a frame; by default `frameElementsMax`. */
   readonly frameElements?: number;
   /**
    * Called before each hop of each lane. Set only if a fault plan has faults for this Cloud TPU.
@@ -55,22 +54,24 @@ export interface AllReduceParts {
   /** Returns the time in ms from an arbitrary origin. */
   readonly now: () => number;
   /**
-   * Longest time, in ms, between two calls of `progress` that counts as a wait for frames. Set only
-   * if the thread that calls `progress` does nothing else, and calls it more often than that while
-   * the all-reduce is busy. A longer time between two calls then means that the thread was stopped
-   * or had no processor; the rest of that time is no wait for others. If undefined, the worker
-   * computes between two calls, and waits only while it sleeps in `finish`.
+   * If set, the time between two calls of `progress` counts as a wait for frames, up to this many
+   * ms. Set it only for a thread that does nothing but call `progress`. While an all-reduce is
+   * under way, this thread calls `progress` at shorter intervals than `idleMsMax`. So a longer
+   * interval means that the thread was stopped or had no processor, and the excess does not count
+   * as a wait. If undefined, the worker computes between two calls. Then only the time that it
+   * sleeps in `finish` counts as a wait.
    */
   readonly idleMsMax?: number;
 }
 
 /**
  * One worker's part of the all-reduces of a slice. Each all-reduce sums one bucket of gradients.
- * Every worker must start the same buckets in the same order. When a bucket starts, the vector of
- * each chip is that chip's summand. When the bucket has finished, the vector of the worker's chip 0
- * holds the sum over all chips, and the contents of the other vectors are undefined. The order of
- * the additions, and so every bit of the sum, is defined in docs/ARCHITECTURE.md, "Order of sums".
- * No memory is allocated while an all-reduce runs.
+ * All workers must start the same buckets in the same order. For each bucket, each chip has one
+ * vector. When a bucket starts, the vector of each chip holds that chip's summand. When the bucket
+ * is done, the vector of the worker's chip 0 holds the sum over all chips of the slice. The
+ * contents of the worker's other vectors are then undefined. The order of the additions decides
+ * every bit of the sum; it is defined in docs/ARCHITECTURE.md, "Order of sums". No memory is
+ * allocated while an all-reduce runs.
  */
 export class AllReduce {
   readonly #torus: Torus;
@@ -84,9 +85,8 @@ export class AllReduce {
   /** One element: the time at which `progress` last returned, if `#idleMsMax` is set. */
   readonly #lastMs = new Float64Array(1);
   /**
-   * One entry for each bucket: the serial number of the bucket's last all-reduce, or 0 before its
-   * first. Serial numbers count the all-reduces of this worker from 1, in the order of their
-   * starts.
+   * For each bucket: the serial number of its newest all-reduce; 0 before its first. The serial
+   * numbers count the all-reduces that this worker has started, from 1 on.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -148,8 +148,8 @@ export class AllReduce {
 
   /**
    * Makes hops until the bucket is done, and sleeps while no hop is possible. Throws PodError
-   * `link-timeout` if `deadline` (a time in ms on the clock `now`) passes first, or if the master
-   * ends all waits. If the deadline has passed, the message names the links that the bucket waits
+   * `link-timeout` when the time `deadline` (in ms on the clock `now`) has passed, or when the
+   * master ends all waits. In the first case, the message names the links that the bucket waits
    * for.
    */
   finish(bucket: number, deadline: number): void {
@@ -180,8 +180,9 @@ export class AllReduce {
   }
 
   /**
-   * Returns how long the lanes waited for frames since the last call, in ms: one entry for each
-   * link of `enteringLinks`, in that order. Call only while no all-reduce is under way.
+   * Returns how long the lanes waited for frames since the last call, in ms. There is one entry for
+   * each link that comes from another worker, in the order of `enteringLinks`. Call this method
+   * only while no all-reduce is under way.
    */
   takeWaits(): number[] {
     return this.#waits.take();
@@ -243,9 +244,9 @@ function describeBlock(torus: Torus, block: LaneBlock): string {
 }
 
 /**
- * Returns the chip that keeps a lane waiting. If the lane waits for a frame, this is the sender of
- * the frame. Otherwise it is the receiver of a frame that the lane has sent and that is not
- * released yet.
+ * Returns the chip that a lane waits for. If the lane waits for a frame, this is the chip that
+ * sends the frame. If the lane waits for the release of a frame that it has sent, this is the chip
+ * that received the frame.
  */
 function farChip(torus: Torus, { link, wants }: LaneBlock): number {
   const from = link >> 2;
@@ -267,8 +268,8 @@ function makeLane(parts: AllReduceParts, waits: LinkWaits, chip: number, lane: n
     frameElements,
     kernels,
     waits,
-    // Only the vector of the worker's chip 0 receives the sum. Nothing reads the other vectors
-    // afterwards.
+    // The sum is read only from the vector of the worker's chip 0, so the other vectors need not
+    // hold it.
     keepsSum: index === 0,
     buckets: buckets.map(({ address, stride, elements }) => ({
       address: address + index * stride,

@@ -13,13 +13,17 @@ const asleep = 1;
 
 /**
  * Lets the workers of a process wake each other. A worker that has nothing to do sleeps on its
- * bell, a word of shared memory. {@link mark} only notes that another worker has work. {@link ring}
- * wakes all marked workers together. A worker calls `ring` after it has run all its lanes once, so
- * that a woken worker finds as much work as possible.
+ * bell, a word of shared memory. A worker that sends first marks the workers that it has given work
+ * ({@link mark}). It wakes all marked workers together ({@link ring}) after it has run all its
+ * lanes once. So a woken worker finds as much work as possible.
  *
- * A worker falls asleep in three steps: it calls {@link prepare}, which sets its bell to asleep; it
- * looks at its queues once more; it calls {@link sleep}. If a sender fills a queue after `prepare`,
- * the sender sets the bell back to awake, and `sleep` returns at once.
+ * A worker falls asleep in three steps:
+ *
+ * 1. It calls {@link prepare}, which sets its bell to asleep.
+ * 2. It looks at its queues once more.
+ * 3. It calls {@link sleep}.
+ *
+ * If another worker rings after step 1, the bell is set back to awake, and `sleep` returns at once.
  */
 export class Doorbell {
   readonly #words: Int32Array;
@@ -58,8 +62,8 @@ export class Doorbell {
   }
 
   /**
-   * Sets this worker's bell to asleep. The worker must then look at its queues once more before it
-   * calls {@link sleep}, because a sender that filled a queue before `prepare` does not wake it.
+   * Sets this worker's bell to asleep. Work that arrived before this call does not wake the worker.
+   * So the worker must look at its queues once more before it calls {@link sleep}.
    */
   prepare(): void {
     Atomics.store(this.#words, this.#own + bell, asleep);
@@ -92,8 +96,8 @@ export class Doorbell {
   }
 
   /**
-   * Wakes this worker's own thread. Used by an engine: another thread that runs the all-reduces of
-   * this worker.
+   * Wakes this worker's own thread. Called by the worker's engine, a second thread that runs the
+   * worker's all-reduces.
    */
   wakeOwn(): void {
     wake(this.#words, this.#layout, this.#worker);
@@ -107,10 +111,11 @@ export class Doorbell {
   }
 
   /**
-   * Returns the workers to blame if the all-reduce with index `collective` (from 0) is late. These
-   * are all other workers that have not started the all-reduce, and all that have started it, have
-   * not finished it, and do not wait for others. `_neighbours` are the workers at the far ends of
-   * the links that block this worker. Only subclasses use them.
+   * Returns the workers to blame if the all-reduce with index `collective` (from 0) is late.
+   * Another worker is to blame if it has not started this all-reduce. It is also to blame if it has
+   * started the all-reduce, has not finished it, and does not wait for others. `_neighbours` are
+   * the workers at the far ends of the links that block this worker. Only subclasses use
+   * `_neighbours`.
    */
   silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);

@@ -4,10 +4,10 @@ import type { AllReduce } from './all-reduce.ts';
 import { Doorbell } from './doorbell.ts';
 
 /**
- * Layout of the shared memory through which a worker's thread and its engine communicate. The
- * engine is a second thread, which runs the worker's all-reduces while the worker computes, like
- * the network engine beside the cores of the hardware. The worker starts the all-reduce of a bucket
- * of gradients, goes on computing, and sleeps only when the worker needs the sum.
+ * Layout of the memory that a worker's thread shares with its engine. The engine is a second
+ * thread, which runs the worker's all-reduces while the worker computes. On the hardware, a network
+ * engine beside the cores does this. The worker starts the all-reduce of a bucket of gradients and
+ * goes on computing. When it needs the sum, it sleeps until the sum is complete.
  */
 export interface EngineLayout {
   /** Byte address, a multiple of 128. */
@@ -20,20 +20,20 @@ export interface EngineLayout {
 /**
  * Offsets in the layout, in 32-bit words:
  *
- * - `started`, written by the worker: how many all-reduces the worker has started.
- * - `late`, written by the worker: 1 + the index of the bucket that the worker has waited for too
- *   long; 0 if no bucket is late.
+ * - `started`: the number of all-reduces that the worker has started. The worker writes it.
+ * - `late`: 1 + the index of a bucket for which the worker has waited too long; 0 if there is none.
+ *   The worker writes it.
  * - `bell`: the word on which the engine sleeps.
- * - `fault`, written by the engine: length in bytes of the JSON text of the error that stopped the
- *   engine; 0 before an error.
+ * - `fault`: the length, in bytes, of the JSON text of the error that stopped the engine; 0 while
+ *   there is no error. The engine writes it.
  * - `starts`: a circular buffer with the indices of the started buckets, in the order of their
- *   starts. The JSON text of the error lies behind this buffer.
+ *   starts. The JSON text of the error comes after this buffer.
  */
 const words = { started: 0, late: 1, bell: 32, fault: 64, starts: 96 } as const;
 /**
- * `faultBytesMax` is the space for an error of the engine as JSON, in bytes. The message of the
- * error is cut to `messageLengthMax` characters. JSON needs at most 6 bytes for a character, so the
- * JSON text always fits into the space.
+ * `faultBytesMax` is the space, in bytes, for the JSON text of an error. The message of the error
+ * is cut to `messageLengthMax` characters. JSON needs at most 6 bytes for a character, so the text
+ * always fits into the space.
  */
 const faultBytesMax = 4096;
 const messageLengthMax = 640;
@@ -56,14 +56,17 @@ export function resetEngine(memory: WebAssembly.Memory, { base, bytes }: EngineL
 
 interface Fault {
   /**
-   * The code of a `PodError`; the empty string for any other error, which is a defect of this
-   * program.
+   * Code of the error if it is a `PodError`. Any other error is a defect of this program, and its
+   * code is the empty string.
    */
   readonly code: ErrorCode | '';
   readonly message: string;
 }
 
-/** The word of shared memory on which the engine's thread sleeps: element `index` of `words`. */
+/**
+ * The bell of an engine: the word of shared memory on which the engine's thread sleeps. This word
+ * is element `index` of `words`.
+ */
 export interface EngineBell {
   readonly words: Int32Array;
   readonly index: number;
@@ -81,9 +84,8 @@ export class EngineClient {
   readonly #memory: WebAssembly.Memory;
   readonly #now: () => number;
   /**
-   * One entry for each bucket: the serial number of the bucket's last all-reduce, or 0 before its
-   * first. Serial numbers count the all-reduces of this worker from 1, in the order of their
-   * starts.
+   * For each bucket: the serial number of its newest all-reduce; 0 before its first. The serial
+   * numbers count the all-reduces that this worker has started, from 1 on.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -129,9 +131,9 @@ export class EngineClient {
   }
 
   /**
-   * Sleeps until the bucket is done. Throws the error that stopped the engine, if the engine has
-   * stopped. Throws PodError `link-timeout` if `deadline` (a time in ms on the clock `now`) passes
-   * first, or if the master ends all waits.
+   * Sleeps until the bucket is done. If an error has stopped the engine, throws that error. Throws
+   * PodError `link-timeout` when the time `deadline` (in ms on the clock `now`) has passed, or when
+   * the master ends all waits.
    */
   finish(bucket: number, deadline: number): void {
     this.#check();
@@ -162,8 +164,8 @@ export class EngineClient {
 
   /**
    * Asks the engine why the given bucket is late. The engine answers with an error, which it writes
-   * to the shared memory. Returns the time by which the answer must arrive. Throws PodError
-   * `link-timeout` if the engine was asked before and has not answered.
+   * to the shared memory. Returns the time, in ms on the clock `now`, by which the answer must
+   * arrive. If the engine was asked before and has not answered, throws PodError `link-timeout`.
    */
   #askWhyLate(bucket: number): number {
     if (Atomics.exchange(this.#words, this.#base + words.late, bucket + 1) !== 0) {
@@ -231,8 +233,8 @@ export class Engine {
   }
 
   /**
-   * Sets the engine's bell to asleep. The engine's thread must then look for work once more before
-   * it sleeps, because work that arrived before `prepare` does not wake it.
+   * Sets the engine's bell to asleep. Work that arrived before this call does not wake the engine.
+   * So the engine's thread must look for work once more before it sleeps.
    */
   prepare(): void {
     Atomics.store(this.#words, this.#base + words.bell, asleep);
@@ -289,8 +291,8 @@ export class Engine {
 }
 
 /**
- * Doorbell of an engine. Whenever an all-reduce finishes, wakes the worker's own thread, which may
- * sleep until the sum is complete.
+ * Doorbell of an engine, the thread that runs a worker's all-reduces. When an all-reduce finishes,
+ * wakes the worker's own thread, which may be waiting for the sum.
  */
 export class EngineDoorbell extends Doorbell {
   override publishFinished(count: number): void {

@@ -3,38 +3,39 @@ import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /**
- * Size of a line, in bytes: the unit in which this layout divides the memory. A line is at least as
- * large as a cache line of the processor. Words that different threads write lie in different
- * lines, so that these threads do not slow each other down.
+ * Size of a line, in bytes. This layout divides the memory into lines, each at least as large as a
+ * cache line of the processor. Words that different threads write are in different lines. If they
+ * shared a cache line, the threads would slow each other down.
  */
 const lineBytes = 128;
 
 /**
- * Capacity of a queue, in frames. Two frames are enough to prevent a deadlock in a ring of chips.
- * With more frames, a chip can run ahead of its neighbours, so that workers wake each other less
- * often.
+ * Capacity of a queue, in frames. A capacity of two frames is enough to prevent a deadlock in a
+ * ring of chips. With more, a chip can send frames before its neighbour needs them. Then workers
+ * sleep less often, and need to be woken less often.
  */
 export const queueDepth = 16;
 const coloursPerLink = 2;
 
 /**
- * Places of a slice's queues and doorbells in the shared memory. All fields but `workers` and
- * `queueCount` are bytes or byte addresses.
+ * Places of the queues and doorbells of a slice in the shared memory. `base`, `control` and
+ * `queues` are byte addresses.
  */
 export interface FabricLayout {
   readonly base: number;
   /** Bytes of the whole layout, from `base` on. */
   readonly bytes: number;
   /**
-   * Address of the control lines, of 128 bytes each. All workers share the first line, which says
-   * whether the master has ended all waits. Then each worker has a line with its bell and its
-   * counters.
+   * Byte address of the control lines, of 128 bytes each. The first line is shared by all workers;
+   * it says whether the master has ended all waits. After it, each worker has one line with its
+   * bell and its counters.
    */
   readonly control: number;
   readonly workers: number;
   /**
-   * Address of the first queue. A link has two queues, one for each colour of lanes (see part.ts).
-   * The index of a queue is 2 · link number + colour.
+   * Byte address of the first queue. A link has two queues, one for each colour of lanes. The
+   * colour of a lane, 0 or 1, says along which axis of the torus the lane is summed first. The
+   * index of a queue is 2 · (number of the link) + colour.
    */
   readonly queues: number;
   readonly queueCount: number;
@@ -56,11 +57,11 @@ export const entryStride = 8;
 /**
  * Offsets in a queue, in 32-bit words. A queue has three parts:
  *
- * 1. A line that the sender writes. `head`: how many frames were sent. `wanted`: the sender wants
- *    to be woken when this many frames are released. `bytesLow` and `bytesHigh`: how many payload
- *    bytes were sent, as the two halves of 64 bits.
- * 2. A line that the receiver writes. `tail`: how many frames were released.
- * 3. `entries`: the descriptions of the frames, which the sender writes.
+ * 1. A line that the sender writes. `head`: the number of frames sent. `wanted`: the number of
+ *    released frames at which the receiver must wake the sender. `bytesLow` and `bytesHigh`: the
+ *    two halves of a 64-bit number, which counts the payload bytes sent.
+ * 2. A line that the receiver writes. `tail`: the number of frames released.
+ * 3. `entries`: the descriptions of the frames. The sender writes them.
  */
 export const queueWords: {
   readonly head: 0;
@@ -110,8 +111,9 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
   const words = new Int32Array(memory.buffer, layout.base, layout.bytes / 4);
-  // Only words other than 0 are written. A process uses few of the slice's queues, so most of the
-  // memory is never written and the operating system need not provide it.
+  // A word that is 0 already is not written. A process uses few of the slice's queues, so most of
+  // the memory is then never written. The operating system need not provide memory that is never
+  // written.
   for (let word = 0; word < words.length; word++) if (words[word] !== 0) words[word] = 0;
 }
 

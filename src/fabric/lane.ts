@@ -10,16 +10,15 @@ import { axisLength, axisOf, linkName, placement, position } from './torus.ts';
 import type { LinkWaits } from './waits.ts';
 
 /**
- * How many elements are summed before the CRC of their sums is updated. The sums are then still in
- * the processor's cache.
+ * Number of elements that are summed before the CRC is updated with their sums. The sums are then
+ * still in the processor's cache.
  */
 const cachedElements = cachedBytes / 4;
 
 /**
- * The two links that a chip uses for a lane on one axis. A lane is a quarter of each vector; it
- * travels along one axis of the torus and then turns to the other axis. `out` is the end that
- * sends, and `in` the end that receives. `outNumber` and `inNumber` are the numbers of the two
- * links.
+ * The two links through which a chip handles a lane on one axis of the torus. A lane is a quarter
+ * of each vector. The chip sends into the link with the number `outNumber`, at the link end `out`.
+ * It receives from the link with the number `inNumber`, at the link end `in`.
  */
 export interface Turn {
   readonly out: OutLink;
@@ -37,15 +36,15 @@ export interface LaneParts {
   readonly frameElements: number;
   readonly kernels: SumKernels;
   /**
-   * True if this chip's vector must hold the sum at the end. If false, the chip still sends all
-   * frames on to the next chip.
+   * True if this chip's vector must hold the sum when the all-reduce is done. If false, the chip
+   * still sends every frame that the next chip needs.
    */
   readonly keepsSum: boolean;
   /** One entry for each bucket: the chip's own vector. `address` is a byte address. */
   readonly buckets: readonly { readonly address: number; readonly elements: number }[];
   /**
-   * Link ends on the lane's first and second axis. Undefined for an axis of one chip, which has no
-   * links.
+   * The chip's links for the lane on the lane's first axis, then on its second axis. An axis of one
+   * chip has no links; its entry is undefined.
    */
   readonly turns: readonly [Turn | undefined, Turn | undefined];
   /** Receives the times for which the lane waits for frames. */
@@ -55,24 +54,25 @@ export interface LaneParts {
 }
 
 /**
- * Called with the position of a hop: the index of the bucket, the name of the phase, and the index
- * of the hop in that phase, from 0. The name `all-reduce` stands for two phases on the second axis,
- * each of n hops on a ring of n chips: the hops of the reduce-scatter have the indices 0 to n − 1,
- * those of the all-gather n to 2n − 1. A chunk that is larger than a frame travels in pieces, and
+ * Called before a hop with three values: the index of the bucket, the name of the phase, and the
+ * index of the hop in that phase, from 0. The name `all-reduce` stands for two phases on the second
+ * axis. On a ring of n chips, the hops of the reduce-scatter there have the indices 0 to n − 1, and
+ * those of the all-gather n to 2n − 1. A chunk that is larger than a frame is cut into pieces, and
  * each piece makes all hops of the phase.
  */
 export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
 
 /**
- * Name of a phase of an all-reduce. `all-reduce` stands for the two phases on the lane's second
- * axis.
+ * Name of a phase of an all-reduce. A lane has four phases. The two on the lane's second axis share
+ * the name `all-reduce`.
  */
 export type CollectivePhase = 'reduce-scatter' | 'all-reduce' | 'all-gather';
 
 const phaseNames = ['reduce-scatter', 'all-reduce', 'all-reduce', 'all-gather'] as const;
 
 /**
- * Event that a lane waits for: the next frame of a link, or the release of frames sent on a link.
+ * What a lane waits for: the next frame from the link with the number `link`, or the release of
+ * frames that were sent on this link.
  */
 export interface LaneBlock {
   readonly link: number;
@@ -88,24 +88,25 @@ interface Ring {
 }
 
 /**
- * State machine of one chip for one lane, a quarter of each vector. A lane passes through four
- * phases for each bucket:
+ * State machine of one chip for one lane, a quarter of each vector. For each bucket, the lane
+ * passes through four phases:
  *
  * 0. reduce-scatter on the first axis
  * 1. reduce-scatter of the chip's own chunk on the second axis
- * 2. all-gather of that chunk on the second axis
+ * 2. all-gather of the chip's own chunk on the second axis
  * 3. all-gather on the first axis
  *
- * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
- * next n − 2 hops the chip receives a chunk, sums or stores the chunk, and sends it on. At the last
- * hop the chip only receives a chunk. A chunk that exceeds a frame is cut into pieces. A piece goes
- * through the whole ring before the next piece starts. So no chip runs far ahead of the others, and
- * queues of two frames are enough to prevent a deadlock.
+ * In a ring of n chips, a phase has n hops. At the first hop, the chip sends a chunk. At each of
+ * the next n − 2 hops, the chip receives a chunk, sums or stores the chunk, and sends it on. At the
+ * last hop, the chip only receives a chunk. A chunk that is larger than a frame is cut into pieces.
+ * A piece goes through the whole ring before the next piece starts. So no chip runs far ahead of
+ * the others, and queues of two frames are enough to prevent a deadlock.
  *
- * A frame is a range of the chip's own vector, so an element that was sent must not change until
- * all receivers have read it. During a reduce-scatter, a sent element is overwritten only by its
- * complete sum, which arrives after all receivers have read the element. During an all-gather, a
- * sent element stays until the bucket has finished, which means that all its frames are released.
+ * A frame is a range of the vector of the chip that sends it. So the elements of this range must
+ * not change until the receiver has read them. In a reduce-scatter, only the complete sum
+ * overwrites an element that was sent. The sum is complete only after all receivers have read the
+ * element. In an all-gather, an element that was sent stays as it is until the bucket has finished.
+ * A bucket finishes when all its frames are released.
  *
  * The sequence of hops of a lane is fixed. {@link run} makes as many hops as the links allow.
  */
@@ -120,7 +121,7 @@ export class Lane {
   #started = 0;
   /** How many buckets have made all their hops. */
   #hopsDone = 0;
-  /** How many buckets have made all their hops and have no frame left to be released. */
+  /** How many buckets have finished: all their hops are made and all their frames are released. */
   #finished = 0;
 
   /** Byte address of the current bucket's vector. */
@@ -144,7 +145,7 @@ export class Lane {
   #pieces = 0;
   /** Largest number of elements of a piece in the current phase. */
   #pieceElements = 0;
-  /** How many hops a piece makes in the current phase; 0 on an axis of one chip. */
+  /** How many hops a piece makes in the current phase. On an axis of one chip, the number is 0. */
   #hops = 0;
   #piece = 0;
   #hop = 0;
@@ -159,9 +160,9 @@ export class Lane {
   /** How many frames were sent since the lane was made: one count for each axis of the lane. */
   readonly #sentEver = new Int32Array(2);
   /**
-   * For each entry of `#queue`, the two counts of `#sentEver` (one for each axis) after the last
-   * hop of the entry's bucket. The bucket has finished when the receivers have released that many
-   * frames on both axes.
+   * For each bucket in `#queue`: the two counts of `#sentEver`, one for each axis, after the last
+   * hop of the bucket. When the receivers have released that many frames on both axes, the bucket
+   * has finished.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
@@ -185,7 +186,7 @@ export class Lane {
     this.#expected.generation = parts.generation;
   }
 
-  /** How many buckets have finished: all hops made and all frames released. */
+  /** How many buckets have finished: all their hops are made and all their frames are released. */
   get finished(): number {
     return this.#finished;
   }
@@ -262,9 +263,9 @@ export class Lane {
   }
 
   /**
-   * Records that the lane waits for the next frame. The payload of that frame may have to replace
-   * elements of the chip's own vector. In this case, tells the link the address of these elements,
-   * so that a link that copies payloads can copy the payload directly to that address.
+   * Records that the lane waits for the next frame. If the payload of that frame must replace
+   * elements of the chip's own vector, tells the link their address. A link that copies payloads
+   * can then copy this payload directly to that address.
    */
   #expect(turn: Turn, sends: boolean): false {
     if (this.#storesFrame(sends)) {
@@ -287,18 +288,18 @@ export class Lane {
   }
 
   /**
-   * True if the payload of the current hop must replace elements of the chip's own vector, because
-   * these elements are sent on at the next hop or used as the sum. False if payloads are added (in
-   * a reduce-scatter) or nothing reads the elements later.
+   * True if the payload of the current hop must replace elements of the chip's own vector. In an
+   * all-gather, this is so if the chip sends these elements on later, or if its vector must hold
+   * the sum. In a reduce-scatter, a payload replaces nothing; it is added.
    */
   #storesFrame(sends: boolean): boolean {
     return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));
   }
 
   /**
-   * Handles the received frame. A reduce-scatter adds the payload to elements of the chip's own
-   * vector. An all-gather copies the payload over these elements, unless nothing reads them later.
-   * Then releases the frame. Throws PodError `bad-frame` if the frame is not the expected one.
+   * Handles the received frame and releases it. In a reduce-scatter, adds the payload to elements
+   * of the chip's own vector. In an all-gather, copies the payload over these elements, unless
+   * nothing reads them later. Throws PodError `bad-frame` if this is not the expected frame.
    */
   #receive(turn: Turn, sends: boolean): void {
     const { kernels } = this.#parts;
@@ -312,8 +313,8 @@ export class Lane {
   }
 
   /**
-   * Adds a payload to the chip's own elements. Returns the CRC-32 of the sum if `crc` is given,
-   * otherwise {@link unknownCrc}.
+   * Adds a payload to the elements of the current hop in the chip's own vector. If `crc` is given,
+   * returns the CRC-32 of the sums; otherwise returns {@link unknownCrc}.
    */
   #add(payload: number, crc: FrameCrc | undefined): number {
     const { kernels } = this.#parts;
@@ -375,7 +376,10 @@ export class Lane {
     );
   }
 
-  /** Counts the buckets that have finished: all hops made and all frames released. */
+  /**
+   * Counts the buckets that have finished: all their hops are made and all their frames are
+   * released.
+   */
   #collect(): void {
     while (this.#finished < this.#hopsDone && this.#isReleased(0) && this.#isReleased(1)) {
       this.#finished++;
@@ -383,8 +387,8 @@ export class Lane {
   }
 
   /**
-   * True if the receiver on the given axis has released all frames that this lane sent there for
-   * the oldest unfinished bucket.
+   * True if, on the given axis of the lane, the receiver has released all frames of the oldest
+   * unfinished bucket.
    */
   #isReleased(index: 0 | 1): boolean {
     const out = this.#parts.turns[index]?.out;
@@ -392,14 +396,18 @@ export class Lane {
     return out === undefined || out.isReleased(this.#sentWhenHopsDone[2 * slot + index] ?? 0);
   }
 
-  /** Axis of the current phase: 0 for the lane's first axis (phases 0 and 3), 1 for its second. */
+  /**
+   * Index of the axis of the current phase: 0 for the lane's first axis (phases 0 and 3), 1 for its
+   * second axis (phases 1 and 2).
+   */
   #turnIndex(): 0 | 1 {
     return this.#phase === 1 || this.#phase === 2 ? 1 : 0;
   }
 
   /**
-   * Advances to the next hop that has elements: in the same phase, in a later phase, or in the next
-   * started bucket. Stops when no started bucket is left.
+   * Goes on to the next hop that has elements. If the current phase has no such hop, goes on to the
+   * next phase, and after the last phase to the next started bucket. Stops when no started bucket
+   * is left.
    */
   #advance(): void {
     while (this.#hopsDone < this.#started) {

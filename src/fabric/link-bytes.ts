@@ -3,10 +3,10 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, isForward, position } from './torus.ts';
 
 /**
- * Returns how many payload bytes one all-reduce of `elements` f32 elements sends over the directed
- * link that leaves `chip` in `direction`. Each phase cuts a range into one chunk for each chip of
- * the ring. During a reduce-scatter a chip sends every chunk but its own. During an all-gather a
- * chip sends every chunk but that of the next chip.
+ * Returns how many payload bytes one all-reduce of `elements` f32 elements sends over one directed
+ * link. This link leaves `chip` in `direction`. In each phase of the all-reduce, a range is cut
+ * into one chunk for each chip of the ring. In a reduce-scatter, a chip sends every chunk except
+ * its own. In an all-gather, a chip sends every chunk except that of the next chip.
  */
 export function linkBytesFormula(
   torus: Torus,

@@ -1,13 +1,13 @@
 import type { FrameCrc } from './kernels/crc.ts';
 
 /**
- * Sending end of one queue of a directed link. The queue holds a limited number of frames. Two
- * lanes share a link: a lane of colour 0, which starts along X, and a lane of colour 1, which
- * starts along Y. Each of them has a queue of its own, so that the two lanes never block each
- * other.
+ * Sending end of one queue of a directed link. A link has two queues of limited length, because two
+ * lanes share the link: one lane is summed first along X, the other first along Y. With a queue
+ * each, the two lanes never block each other.
  *
- * A frame is a range of the sender's memory. Nothing is copied to be sent, so the sender must not
- * write to the range until the receiver has released the frame. No method of either end waits.
+ * A frame is a range of the sender's memory. Nothing is copied when a frame is sent, so the sender
+ * must not write to the range until the receiver has released the frame. No method of an `OutLink`
+ * or an {@link InLink} waits.
  */
 export interface OutLink {
   /** Computes the CRC-32 of payloads; undefined if the frames of this link carry no CRC. */
@@ -17,8 +17,8 @@ export interface OutLink {
   /** Puts a frame into the queue. The caller must have checked {@link hasRoom}. */
   send(frame: Readonly<Frame>): void;
   /**
-   * True if the receiver has released the first `count` frames (modulo 2^32) that this link sent
-   * since its creation.
+   * True if the receiver has released at least `count` frames since the link was created. Counts
+   * are taken modulo 2^32.
    */
   isReleased(count: number): boolean;
 }
@@ -36,32 +36,35 @@ export interface InLink {
   release(): void;
   /**
    * Called by the receiver while the queue is empty. `frame` describes the frame that the receiver
-   * waits for; `frame.address` is the address where the receiver wants the payload. A link that
-   * copies payloads may copy this payload straight to that address. {@link peek} then returns that
-   * address.
+   * waits for, and `frame.address` is where the receiver wants its payload. A link that copies
+   * payloads may copy this payload directly to `frame.address`. {@link peek} then returns this
+   * address. A link that does not copy payloads ignores the call.
    */
   expect(frame: Readonly<Frame>): void;
 }
 
 /**
- * A payload with the numbers that identify it. The receiver uses them to detect a lost, repeated or
- * late frame.
+ * A payload with the numbers that identify it. By these numbers, the receiver detects that a frame
+ * is missing, repeated or late.
  */
 export interface Frame {
   /** Byte address of the payload in the emulator's memory. */
   address: number;
   /** Length of the payload in bytes, a multiple of 4. */
   bytes: number;
-  /** Number of the generation (a membership of the slice) in which the frame was sent. */
+  /**
+   * Number of the generation in which the frame was sent. In one generation, the same workers form
+   * the slice.
+   */
   generation: number;
   /** Index of the all-reduce, from 0, since the generation began. */
   collective: number;
   /** Index of the frame, from 0, among the frames that its all-reduce sends through this queue. */
   sequence: number;
   /**
-   * CRC-32 of the payload; {@link unknownCrc} if nothing has computed it yet. Two places compute
-   * it: a link that checks a received payload, and a chip that sums a payload. When the payload is
-   * sent on, a known CRC is not computed again.
+   * CRC-32 of the payload, or {@link unknownCrc} while nothing has computed it. A link computes it
+   * when it checks a received payload. A chip computes it when it adds a payload to its own
+   * elements. When the payload is sent on, a known CRC is not computed again.
    */
   crc: number;
 }
@@ -75,9 +78,9 @@ export function emptyFrame(): Frame {
 }
 
 /**
- * Access to the ends of the directed links. `link` is the link number, chip · 4 + direction.
- * `colour`, 0 or 1, selects one of the two queues of the link: the queue for the lanes that start
- * on axis X (0) or on axis Y (1).
+ * Access to the ends of the directed links. `link` is the number of the link: 4 · (number of the
+ * chip that it leaves) + direction. `colour` selects one of the two queues of the link: 0 for the
+ * lane that is summed first along X, 1 for the lane that is summed first along Y.
  */
 export interface Links {
   out(link: number, colour: number): OutLink;

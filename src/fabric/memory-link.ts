@@ -7,9 +7,7 @@ import { unknownCrc } from './link.ts';
 import type { Direction, Torus } from './torus.ts';
 import { neighbour, placement } from './torus.ts';
 
-/**
- * Description of one end of a queue in the shared memory. `peer` is the worker at the other end.
- */
+/** One end of a queue in the shared memory. `peer` is the number of the worker at the other end. */
 export interface MemoryLinkEnd {
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
@@ -40,10 +38,10 @@ export function memoryLinks(
 }
 
 /**
- * Sending end of a queue in the shared memory. `head` counts the frames sent and `tail` the frames
- * released, both modulo 2^32. Only the sender writes `head` and only the receiver writes `tail`.
- * Each end keeps a copy of the count that the other end writes, as last read from the shared
- * memory.
+ * Sending end of a queue in the shared memory. Two words of the queue count frames, modulo 2^32:
+ * `head` the frames sent, and `tail` the frames released. Only the sender writes `head`, and only
+ * the receiver writes `tail`. Each end keeps its own count, and a copy of the other end's count as
+ * it read it last.
  */
 export class MemoryOutLink implements OutLink {
   readonly crc: undefined;
@@ -89,17 +87,16 @@ export class MemoryOutLink implements OutLink {
     this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
     this.#head = (sent + 1) | 0;
     Atomics.store(words, this.#queue + queueWords.head, this.#head);
-    // The receiver can wait for a frame of this queue only while the queue is empty. So this frame
-    // has to wake the receiver only if all earlier frames were released before.
+    // The receiver waits for a frame of this queue only while the queue is empty. If it has not
+    // released all earlier frames, the queue is not empty, and this frame need not wake it.
     this.#tail = Atomics.load(words, this.#queue + queueWords.tail);
     if (this.#tail === sent) this.#doorbell.mark(this.#peer);
   }
 
   /**
-   * Returns true if at least `count` frames have been released. Otherwise returns false, and asks
-   * the receiver to wake this worker when `count` frames have been released. Does not ask if an
-   * earlier request for a smaller count is still pending, because this worker then wakes even
-   * earlier.
+   * Returns true if at least `count` frames have been released. Otherwise asks the receiver to wake
+   * this worker when `count` frames have been released, and returns false. No new request is made
+   * while an earlier request for fewer frames is pending, because it wakes this worker even sooner.
    */
   #look(count: number): boolean {
     const { tail, wanted } = queueWords;
@@ -169,7 +166,7 @@ export class MemoryInLink implements InLink {
   }
 
   /**
-   * Does nothing: the receiver reads payloads where the sender has them, so no payload is copied.
+   * Does nothing. The receiver reads each payload in the sender's range, so no payload is copied.
    */
   expect(): void {}
 }

@@ -3,8 +3,9 @@ import type { Torus } from './torus.ts';
 
 /**
  * Computes the sum of an all-reduce element by element, directly from the formula in
- * docs/ARCHITECTURE.md, "Order of sums". Tests compare the results of the real all-reduce with this
- * function bit for bit. `vectors` are indexed by chip number and all have the same length.
+ * docs/ARCHITECTURE.md, "Order of sums". Tests compare the real all-reduce with this function, bit
+ * for bit. The index of a vector in `vectors` is the number of its chip. All vectors have the same
+ * length.
  */
 export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float32Array {
   const { length } = at(vectors, 0);
@@ -16,8 +17,8 @@ export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float
 }
 
 /**
- * Returns the element with index `element` of {@link serialSum} for vectors of `length` f32.
- * `value(chip)` is the element with this index in the vector of the given chip.
+ * Returns one element of the sum of {@link serialSum}: the element with index `element`. Each chip
+ * has a vector of `length` f32 elements, and `value(chip)` is the element with this index in it.
  */
 export function serialElement(
   torus: Torus,
@@ -40,9 +41,9 @@ export function serialElement(
 }
 
 /**
- * Returns the f32 sum of the values of all positions of a ring of `length` positions. The sum
- * starts at the position after `last` and goes round the ring in the direction `step` (1 or −1), so
- * that the value of `last` is added last.
+ * Returns the f32 sum of the values at the `length` positions of a ring. The sum starts with the
+ * value at the position after `last`, and goes round the ring by steps of `step` (1 or −1). So the
+ * value at position `last` is added last.
  */
 function ringSum(
   length: number,
@@ -67,8 +68,9 @@ interface Part {
 }
 
 /**
- * Returns the part that contains `element` when `length` elements are cut into n = `parts` parts.
- * Part i starts at min(length, 4 ⌊i ⌈length / 4⌉ / n⌋).
+ * Cuts a range of `length` elements into `parts` parts, and returns the part that contains the
+ * element with index `element`. The part with index i starts at min(length, 4 · ⌊i · ⌈length / 4⌉ /
+ * parts⌋).
  */
 function partOf(length: number, parts: number, element: number): Part {
   const start = (index: number): number =>

@@ -13,9 +13,9 @@ export interface Topology {
 export type Grid = Topology;
 
 /**
- * Directions in which a directed link can leave its chip. In the code a direction is its index in
- * this array. The axis is direction >> 1 (0 is X, 1 is Y). A direction with an odd index runs
- * towards smaller coordinates.
+ * Directions in which a directed link can leave its chip. In the code, a direction is an index into
+ * this array. Directions 0 and 1 are on axis X, directions 2 and 3 on axis Y. Directions 1 and 3
+ * run towards smaller coordinates.
  */
 export const directions = ['+x', '-x', '+y', '-y'] as const;
 /** Index into {@link directions}. */
@@ -29,16 +29,16 @@ export type Axis = 0 | 1;
 export interface Place {
   readonly worker: number;
   /**
-   * Index of the chip among the chips of its worker. In a buffer with a copy for each chip, this is
-   * also the index of the chip's copy.
+   * Index of the chip among the chips of its worker. If a buffer has one copy for each chip of the
+   * worker, the copy of this chip has the same index.
    */
   readonly index: number;
 }
 
 /**
- * Chips on a grid with wrap-around links: every axis is a ring. On the hardware only a full axis of
- * 16 chips has a wrap-around link. In the emulator every axis has a wrap-around link. Chip number =
- * y · width + x.
+ * A grid of chips in which every axis is a ring: a wrap-around link joins the last chip to the
+ * first. The hardware has a wrap-around link only on a full axis of 16 chips. The emulator has one
+ * on every axis. The number of the chip at (x, y) is y · width + x.
  */
 export interface Torus {
   readonly width: number;
@@ -86,11 +86,12 @@ export function isStandardGrid({ columns, rows }: Topology): boolean {
 }
 
 /**
- * Parses the text of a grid, such as `4x2`, of Cloud TPUs.
+ * Parses the size of a grid of Cloud TPUs from a text such as `4x2` (columns x rows).
  *
  * @param origin Name of the flag or file that the text comes from, for messages.
- * @param most The largest grid that is accepted. The default is a pod, of 8×8 Cloud TPUs.
- * @throws PodError `bad-flag` if the text is not such a grid.
+ * @param most The largest grid that is accepted. By default, this is the largest pod, of 8×8 Cloud
+ * TPUs.
+ * @throws PodError `bad-flag` if the text has another form, or if the grid is empty or too large.
  */
 export function parseTopology(
   text: string,
@@ -120,8 +121,9 @@ export function formatTopology({ columns, rows }: Topology): string {
 const { chipColumnsPerCloudTpu: across, chipRowsPerCloudTpu: down } = tpuV2;
 
 /**
- * Returns the torus of a slice, with four chips on each worker. Cloud TPU (column, row) is worker
- * row · columns + column; chip (dx, dy) of a worker has index dy · 2 + dx.
+ * Returns the torus of a slice. Each worker has the four chips of one Cloud TPU. The Cloud TPU at
+ * (column, row) has the worker number row · columns + column. The chip at (dx, dy) within a Cloud
+ * TPU has the index 2 · dy + dx on its worker.
  */
 export function podTorus({ columns, rows }: Topology): Torus {
   return makeTorus(across * columns, down * rows, columns * rows, (x, y) => ({
@@ -131,8 +133,8 @@ export function podTorus({ columns, rows }: Topology): Torus {
 }
 
 /**
- * Returns a torus with one chip on each worker. In other collectives libraries such a chip is a
- * rank.
+ * Returns a torus with one chip on each worker. In other libraries for collective operations, such
+ * a worker is called a rank.
  */
 export function flatTorus(width: number, height: number): Torus {
   return makeTorus(width, height, width * height, (x, y) => ({ worker: y * width + x, index: 0 }));
@@ -154,7 +156,7 @@ export function position(torus: Torus, chip: number, axis: Axis): number {
 }
 
 /**
- * Returns the chip number of the chip at the far end of the link that leaves `chip` in `direction`.
+ * Returns the number of the neighbouring chip to which the link from `chip` in `direction` leads.
  */
 export function neighbour(torus: Torus, chip: number, direction: Direction): number {
   const axis = axisOf(direction);
@@ -169,9 +171,7 @@ export function placement(torus: Torus, chip: number): Place {
   return at(torus.places, chip);
 }
 
-/**
- * Returns the chip numbers of the given worker's chips, ordered by the chips' index on the worker.
- */
+/** Returns the numbers of the given worker's chips, in the order of their indices on the worker. */
 export function chipsOf(torus: Torus, worker: number): readonly number[] {
   const chips: number[] = [];
   for (const [chip, place] of torus.places.entries()) {
@@ -181,8 +181,8 @@ export function chipsOf(torus: Torus, worker: number): readonly number[] {
 }
 
 /**
- * Returns the link numbers of the directed links that enter a chip of the given worker from a chip
- * of another worker. They are ordered by the index of the chip that they enter, then by direction.
+ * Returns the numbers of the directed links that lead from other workers to the given worker. They
+ * are ordered by the index of the chip that they enter, and for one chip by direction.
  */
 export function enteringLinks(torus: Torus, worker: number): readonly number[] {
   const links: number[] = [];
@@ -252,8 +252,9 @@ export function linkSource(torus: Torus, link: number): LinkSource {
 }
 
 /**
- * Returns the link number (chip · 4 + direction) of the link with the given name. Throws `bad-flag`
- * if the text is not the name of a link, or the torus has no such link.
+ * Returns the number of the link with the given name: 4 · (number of the chip that it leaves) +
+ * direction. Throws `bad-flag` if the text is not the name of a link, or if the torus has no such
+ * link.
  */
 export function parseLinkName(torus: Torus, name: string): number {
   const match = /^chip\((\d{1,4}),(\d{1,4})\)([+-][xy])$/.exec(name);

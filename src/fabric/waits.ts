@@ -7,23 +7,23 @@ import { allDirections, chipsOf, directions, enteringLinks, linkInto } from './t
 const lanesALink = 2;
 
 /**
- * Times for which the lanes of one worker waited for frames, by link. A lane is a quarter of the
- * vector of one chip. Times are measured on the *clock of waits*, which stands still while the
- * worker computes. So a lane whose frame is missing adds no wait as long as the worker computes.
+ * Times for which the lanes of one worker waited for frames, summed for each link. A lane is a
+ * quarter of the vector of one chip. These times are measured on the *clock of waits*, which stands
+ * still while the worker computes. So a missing frame adds no wait while the worker computes.
  *
- * No method allocates memory, except {@link take}.
+ * No method except {@link take} allocates memory.
  */
 export class LinkWaits {
   /**
-   * One element: the time on the clock of waits, in ms. An array, so that writing allocates
-   * nothing.
+   * The time on the clock of waits, in ms. It is stored in an array of one element, because writing
+   * to the array allocates no memory.
    */
   readonly #clockMs = new Float64Array(1);
   /** For each lane of the worker: the time, on the clock of waits, at which its last wait began. */
   readonly #sinceMs: Float64Array;
   /**
-   * Sum of the waits for each link that enters a chip of the worker. The index of a link in this
-   * array is 4 · (index of the chip) + direction.
+   * For each link that enters a chip of the worker: the sum of the waits on it. The index of a link
+   * in this array is 4 · (index of the chip) + direction.
    */
   readonly #sumsMs: Float64Array;
   /** Index in `#sumsMs` of each link that comes from another worker. */
@@ -51,16 +51,21 @@ export class LinkWaits {
     this.#sinceMs[index * laneCount + lane] = this.#clockMs[0]!;
   }
 
-  /** Called when the frame has arrived, on the link that enters the chip in `direction`. */
+  /**
+   * Called when lane `lane` of a chip has received the frame for which it waited. The frame came
+   * over the link that enters the chip in `direction`. `index` is the index of the chip on its
+   * worker.
+   */
   end(index: number, lane: number, direction: Direction): void {
     const sinceMs = this.#sinceMs[index * laneCount + lane]!;
     this.#sumsMs[index * directions.length + direction]! += this.#clockMs[0]! - sinceMs;
   }
 
   /**
-   * Returns the waits that have ended since the last call, in ms: one entry for each link of
-   * `enteringLinks`, in that order. Two lanes use a link and may wait at the same time. So an entry
-   * is the mean of the two lanes, not the sum, which could be longer than the time that has passed.
+   * Returns the waits that have ended since the last call, in ms. There is one entry for each link
+   * that comes from another worker, in the order of `enteringLinks`. The two lanes that use a link
+   * may wait at the same time, so the sum of their waits can be longer than the time that has
+   * passed. An entry is therefore the mean of the two lanes.
    */
   take(): number[] {
     const waits = this.#entering.map((link) => at(this.#sumsMs, link) / lanesALink);

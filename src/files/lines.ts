@@ -22,15 +22,16 @@ export function* wholeLines({ file }: Pick<OpenedFile, 'file'>): Generator<strin
       yield Buffer.concat(pieces.splice(0)).toString('utf8');
       start = end + 1;
     }
-    // The bytes after the last newline are the start of a line that the next read completes. They
-    // are copied, because the next read overwrites `chunk`.
+    // The bytes after the last newline begin a line that a later read completes. They are copied,
+    // because the next read overwrites `chunk`.
     pieces.push(Buffer.from(chunk.subarray(start, count)));
   }
 }
 
 /**
- * Returns the position after the last newline of a file of `size` bytes; 0 if there is no newline.
- * `readAt` returns `length` bytes of the file from byte `start` on.
+ * Returns how many bytes of a file come before the end of its last newline; 0 if the file has no
+ * newline. The file has `size` bytes. `readAt` returns `length` bytes of the file from byte `start`
+ * on.
  */
 export function endOfWholeLines(
   size: number,

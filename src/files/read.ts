@@ -24,11 +24,9 @@ export interface OpenedFile {
 export type NoFile = Exclude<FileContents, { readonly kind: 'contents' }>;
 
 /**
- * Opens a regular file for reading.
- *
- * A pipe, a device, a socket or a folder is refused before a byte is read. So the program never
- * waits for a writer and never reads an endless stream. Errors of the file system are returned, not
- * thrown.
+ * Opens a regular file for reading. Refuses a pipe, a device, a socket or a folder before a byte is
+ * read, because a read could wait for a writer or never reach an end. Errors of the file system are
+ * returned, not thrown.
  */
 export function openRegularFile(path: string): OpenedFile | NoFile {
   try {
@@ -60,9 +58,9 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
 }
 
 /**
- * Returns the lines of an open file that lie wholly in its last `bytesMax` bytes, except empty
- * lines. Ignores all bytes before byte `from`, which must be the start of a line. A last line
- * without a newline counts as complete.
+ * Returns the last lines of an open file, without empty lines. A line is returned only if all its
+ * bytes are among the last `bytesMax` bytes of the file and none is before byte `from`. Byte `from`
+ * must be the start of a line. The last line need not end with a newline.
  */
 export function lastLines(
   { file, stats: { size } }: OpenedFile,
@@ -72,7 +70,7 @@ export function lastLines(
   const start = Math.max(from, size - bytesMax);
   if (start >= size) return [];
   const text = readAt(file, start, size - start).toString('utf8');
-  // The bytes that were read may start in the middle of a line. That partial line is left out.
+  // The first byte that was read may be in the middle of a line. Then this line is left out.
   const whole = start === from ? text : text.slice(text.indexOf('\n') + 1);
   return whole.split('\n').filter((line) => line !== '');
 }
@@ -98,9 +96,9 @@ function noFile(error: unknown): NoFile {
 const smallBytesMax = 2 ** 20;
 
 /**
- * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read.
- * This function is meant for files that a pod writes for itself and that may be missing. For a file
- * below `/proc` it returns no text, because the system reports the size 0 for such files.
+ * Returns the text of a regular file. Returns undefined if the file cannot be read or has more than
+ * 1 MiB. Meant for files that a pod writes for itself and that may be missing. For a file below
+ * `/proc`, returns an empty text, because the system reports the size 0 for such files.
  */
 export function readSmallText(path: string): string | undefined {
   const file = readRegularFile(path, smallBytesMax);

@@ -36,9 +36,9 @@ export interface NoTarget {
 }
 
 /**
- * Returns the destination of an output, or the reason why the path cannot be an output. Checks the
- * permission to write, but the write itself may still fail for other reasons. Changes nothing on
- * disk.
+ * Returns what the path of an output refers to, or the reason why the path cannot be an output.
+ * Checks the permission to write. A later write may still fail for other reasons. Changes nothing
+ * on disk.
  */
 export function targetOf(path: string): Target | NoTarget {
   const descriptor = descriptorOf(path);
@@ -62,8 +62,8 @@ export function descriptorOf(path: string): number | undefined {
 }
 
 /**
- * True if two outputs are the same regular file. The paths may differ, for example because of
- * links.
+ * True if two outputs are the same regular file. Their paths may still differ, for example because
+ * of links.
  */
 export function isSameFile(a: Target, b: Target): boolean {
   if (a.stats === undefined || b.stats === undefined) {
@@ -152,8 +152,8 @@ function refusal(expected: string, found: string): NoTarget {
 }
 
 /**
- * Returns the message of a system error without the system call and the path, because the caller's
- * message names the path already.
+ * Returns the message of a system error without the names of the system call and of the file. The
+ * caller's own message names the file already.
  */
 function withoutPath({ message }: Error): string {
   return message.replace(/, \w+(?: '.*)?$/s, '');

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Makes a temporary folder whose name begins with `prefix`, calls `work` with its path, and returns
- * the result. The folder is removed when `work` has ended, also by an error, or when the process
- * exits.
+ * Makes a temporary folder whose name begins with `prefix`, calls `work` with the path of the
+ * folder, and returns the result of `work`. The folder is removed when `work` has returned or
+ * failed, and also if the process exits before that.
  */
 export async function withTemporaryFolder<T>(
   prefix: string,

@@ -14,16 +14,17 @@ import { basename, dirname, join } from 'node:path';
 import { targetOf } from './target.ts';
 
 /**
- * Makes a write beyond the limit of `ulimit -f` fail with an error, as a write to a full disk
- * fails. Without this handler, the signal SIGXFSZ would end the process.
+ * Lets this process survive a write beyond the limit of `ulimit -f`. The write then fails with an
+ * error, as on a full disk. Without this handler, the signal SIGXFSZ would end the process.
  */
 export function outliveFileLimit(): void {
   process.on('SIGXFSZ', () => {});
 }
 
 /**
- * `triesMax` is the largest number of retries of a write to a pipe whose reader takes no bytes.
- * `tryMs` is the time, in ms, between two tries. All retries together take 10 s.
+ * A write to a pipe fails while the pipe is full, that is, while its reader takes no bytes. The
+ * write is then repeated every `tryMs` ms, at most `triesMax` times. Together, these tries take 10
+ * s.
  */
 const triesMax = 2000;
 const tryMs = 5;
@@ -32,9 +33,10 @@ const tryMs = 5;
  * Writes `bytes` to the output at `path`. If the output is open already, `opened` is its
  * descriptor, and `path` is not used.
  *
- * A regular file is replaced as a whole or not at all. The new file has the mode of the old one,
- * and symbolic links to the file stay. A file that can be written but not replaced, such as a mount
- * point, is overwritten in place. A device, a pipe or a descriptor is written to directly.
+ * A regular file is replaced as a whole or not at all. The new file has the mode of the old one.
+ * Symbolic links to the file stay. Some files can be written but not replaced, for example a mount
+ * point; such a file is overwritten in place. A device, a pipe or a descriptor receives the bytes
+ * directly.
  *
  * @throws an error of the system, or an Error that says what was found at the path.
  */
@@ -82,8 +84,9 @@ function writeStream(path: string, bytes: Uint8Array): void {
 }
 
 /**
- * Error codes of a rename that say that a file cannot be replaced, for example because it is a
- * mount point. Such a file can perhaps be overwritten in place.
+ * Error codes with which the replacement of a file fails if only the replacement is impossible, for
+ * example because the file is a mount point. Then this program tries to overwrite the file in
+ * place.
  */
 const keepsPlace: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EXDEV'];
 
@@ -97,8 +100,9 @@ function replace(path: string, bytes: Uint8Array, mode: number | undefined): voi
 }
 
 /**
- * Returns the path of a draft. A draft is a temporary file in the folder of `path`; when it is
- * complete, it is renamed to `path`. `count` distinguishes several drafts of one process.
+ * Returns the path of a draft: a temporary file that is renamed to `path` when it is complete. The
+ * draft is in the folder of `path`. If one process has several drafts for `path`, `count`
+ * distinguishes them.
  */
 export function draftBeside(path: string, count = 0): string {
   return join(dirname(path), `.${basename(path).slice(0, 60)}.${process.pid}.${count}.partial`);

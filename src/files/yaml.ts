@@ -20,16 +20,17 @@ export function readYamlText(path: string, bytesMax: number): YamlText {
 }
 
 /**
- * Deepest accepted nesting of YAML values. The YAML parser is recursive, so very deep nesting would
- * overflow the stack. The files that this program reads need little nesting.
+ * Largest accepted depth of nested YAML values. The YAML parser is recursive, so very deep nesting
+ * would overflow its stack. The files that this program reads need little nesting.
  */
 const depthMax = 20;
 
 /**
- * Scans a YAML text token by token, without recursion. If the text is nested too deep or has more
- * than `tokensMax` tokens, returns a phrase that says so, otherwise undefined. Comments and white
- * space do not count as tokens. This scan must come before the YAML parser, because the parser
- * overflows the stack on deep nesting and takes seconds for a text with thousands of mistakes.
+ * Checks a YAML text before the YAML parser reads it. Without this check, the YAML parser could
+ * overflow its stack on deep nesting, or take seconds for a text with thousands of mistakes. If the
+ * text is nested too deep or has more than `tokensMax` tokens, returns a phrase that says so;
+ * otherwise returns undefined. Comments and white space do not count as tokens. The check goes from
+ * token to token without recursion.
  */
 export function excessIn(text: string, tokensMax: number): string | undefined {
   const parser = new Parser();

@@ -48,8 +48,9 @@ export { windowDimension } from './window.ts';
 
 /**
  * This file has one function for each opcode. The function makes an instruction and infers the
- * shape of its result. It throws `bad-program` if the arguments break a rule of the opcode.
- * instruction.ts and XLA's "Operation Semantics" page describe what the opcodes mean.
+ * shape of the result. If the arguments break a rule of the opcode, the function throws
+ * `bad-program`. The meaning of each opcode is described in instruction.ts and in XLA's "Operation
+ * Semantics".
  */
 
 /** The parameter with index `index` of a computation. Indices count from 0. */
@@ -72,14 +73,16 @@ export function full(type: ElementType, dims: readonly number[], value: number):
   return broadcastScalar(scalar(type, value), dims);
 }
 
-/** An array that counts 0, 1, 2, … along `dimension` and is constant along all other dimensions. */
+/**
+ * An array in which the value of each element is the element's index along `dimension`: 0, 1, 2, …
+ */
 export function iota(shape: ArrayShape, dimension: number): Iota {
   return make<Iota>({ opcode: 'iota', shape, operands: [], dimension });
 }
 
 /**
- * The element-wise operation `opcode` on one array. The result has the dimensions of `x`. Its
- * element type is pred for `is-finite`, and that of `x` for all other opcodes.
+ * The element-wise operation `opcode` on one array. The result has the dimensions of x. For
+ * `is-finite`, its element type is pred; for all other opcodes, it is that of x.
  */
 export function unary(opcode: UnaryOpcode, x: HloInstruction): Unary {
   return make<Unary>({ opcode, operands: [x] });
@@ -129,7 +132,7 @@ export function logistic(x: HloInstruction): Unary {
 export function negate(x: HloInstruction): Unary {
   return unary('negate', x);
 }
-/** Bitwise complement of integers, logical negation of pred. */
+/** Bitwise complement for integers, logical negation for pred. */
 export function not(x: HloInstruction): Unary {
   return unary('not', x);
 }
@@ -190,19 +193,19 @@ export function minimum(a: HloInstruction, b: HloInstruction): Binary {
 export function power(a: HloInstruction, b: HloInstruction): Binary {
   return binary('power', a, b);
 }
-/** a − b · trunc(a / b), with the sign of a. */
+/** a − b · trunc(a / b). The result has the sign of a. */
 export function remainder(a: HloInstruction, b: HloInstruction): Binary {
   return binary('remainder', a, b);
 }
-/** Bitwise a and b. */
+/** Bitwise AND of a and b. */
 export function and(a: HloInstruction, b: HloInstruction): Binary {
   return binary('and', a, b);
 }
-/** Bitwise a or b. */
+/** Bitwise OR of a and b. */
 export function or(a: HloInstruction, b: HloInstruction): Binary {
   return binary('or', a, b);
 }
-/** Bitwise exclusive or of a and b. */
+/** Bitwise XOR (exclusive or) of a and b. */
 export function xor(a: HloInstruction, b: HloInstruction): Binary {
   return binary('xor', a, b);
 }
@@ -220,8 +223,8 @@ export function shiftRightLogical(a: HloInstruction, b: HloInstruction): Binary 
 }
 
 /**
- * Compares a with b, element by element. An element of the result is true if the comparison holds;
- * the direction `LT`, for example, means a < b. The element type of the result is pred.
+ * Compares a with b, element by element. `direction` says how: `LT`, for example, means a < b. The
+ * element type of the result is pred; an element is true where the comparison holds.
  */
 export function compare(
   direction: Compare['direction'],
@@ -257,8 +260,8 @@ export function bitcastConvert(x: HloInstruction, type: ElementType): Convert {
 }
 
 /**
- * An array of dimensions `dims` that is filled with copies of x. Dimension i of x becomes dimension
- * `dimensions[i]` of the result. Along all other dimensions of the result, x is repeated.
+ * Repeats x to an array of dimensions `dims`. Dimension i of x becomes dimension `dimensions[i]` of
+ * the result. Along each other dimension of the result, all elements are equal.
  */
 export function broadcast(
   x: HloInstruction,
@@ -286,8 +289,9 @@ export function transpose(x: HloInstruction, permutation: readonly number[]): Tr
 }
 
 /**
- * A part of x. Along dimension d it has the elements of x with the indices `starts[d]`, `starts[d]`
- * + `strides[d]` and so on, as long as the index is below `limits[d]`. By default strides are 1.
+ * A part of x. Along dimension d, it has the elements of x with the indices `starts[d]`,
+ * `starts[d]` + `strides[d]`, `starts[d]` + 2 · `strides[d]` and so on, up to but not including
+ * `limits[d]`. By default, all strides are 1.
  */
 export function slice(
   x: HloInstruction,
@@ -299,9 +303,10 @@ export function slice(
 }
 
 /**
- * Numbers of padding elements along each dimension of an array. `low` elements come before the
- * first element, `high` after the last, and `interior` between any two neighbouring elements.
- * If `low` or `high` is negative, that many elements are removed instead.
+ * Padding of an array. Each field has one number for each dimension of the array. `low` is the
+ * number of padding elements before the first element, `high` after the last, and `interior`
+ * between any two neighbouring elements. If `low` or `high` is negative, that many elements are
+ * removed instead.
  */
 export type Padding = Pick<Pad, 'low' | 'high' | 'interior'>;
 
@@ -325,8 +330,8 @@ export function reverse(x: HloInstruction, dimensions: readonly number[]): Rever
 }
 
 /**
- * Sums products of lhs and rhs over the contracting dimensions. The result has, in this order, the
- * batch dimensions, the other dimensions of lhs and the other dimensions of rhs.
+ * Multiplies lhs with rhs and sums the products over the contracting dimensions. The result has, in
+ * this order, the batch dimensions, the other dimensions of lhs and the other dimensions of rhs.
  */
 export function dot(
   lhs: HloInstruction,
@@ -346,15 +351,16 @@ export function matmul(lhs: HloInstruction, rhs: HloInstruction, precision?: Pre
 }
 
 /**
- * Attributes of a convolution. If omitted, both group counts are 1 and the precision is `default`.
+ * Attributes of a convolution. By default, `featureGroupCount` and `batchGroupCount` are 1, and
+ * `precision` is `default`.
  */
 export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
 /**
- * Convolution. An element of the result belongs to one position of the window in the input and to
- * one output feature. The element is a sum of products of the input and the kernel, over all
- * elements in the window and over all input features.
+ * Convolution. The window moves over the input. Each element of the result belongs to one position
+ * of the window and to one output feature. The element is the sum of the products of the input's
+ * elements in the window with the elements of the kernel, over all input features.
  */
 export function convolution(
   input: HloInstruction,
@@ -373,9 +379,9 @@ export function convolution(
 }
 
 /**
- * Folds the elements along `dimensions` with `body`, starting from an initial value. `inputs` and
- * `inits` have the same length: input i starts from `inits[i]`. With one input the result is an
- * array, with several inputs a tuple.
+ * Folds the elements of each input along `dimensions` with `body`. Input i starts from the initial
+ * value `inits[i]`, so `inputs` and `inits` have the same length. With one input, the result is an
+ * array; with several inputs, it is a tuple.
  */
 export function reduce(
   inputs: HloInstruction | readonly HloInstruction[],
@@ -408,7 +414,10 @@ export function leastOf(type: ElementType): number {
   return type === 'u32' || type === 'pred' ? 0 : -Infinity;
 }
 
-/** Folds the elements of every window of the padded array x with `body`, starting from `init`. */
+/**
+ * Folds the elements of each window of x with `body`, starting from `init`. The windows also cover
+ * the padding of x, which `window` describes.
+ */
 export function reduceWindow(
   x: HloInstruction,
   init: HloInstruction,
@@ -420,9 +429,10 @@ export function reduceWindow(
 
 /**
  * Scatters the elements of `source` over an array with the shape of `operand`. Each element of
- * `source` belongs to one window of `operand`. In this window `select` chooses the position that
- * receives the element. `scatter` combines `init` and all elements that a position receives. The
- * gradient of a max pooling is an example.
+ * `source` belongs to one window of `operand`. In this window, `select` chooses the position that
+ * receives the element. A position may receive several elements, or none. Its value in the result
+ * is `init`, combined by `scatter` with each element that it receives. The gradient of a max
+ * pooling is an example.
  */
 export function selectAndScatter(
   operand: HloInstruction,
@@ -439,7 +449,7 @@ export function selectAndScatter(
 
 /**
  * Random bits of the generator Philox 4×32-10. The result is the tuple (next state, random bits).
- * The argument `bits` is the shape of the random bits; its element type must be u32.
+ * `bits` is the shape of the random bits; its element type must be u32.
  */
 export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBitGenerator {
   const shape: Shape = { type: 'tuple', elements: [arrayShape('u32', [4]), bits] };
@@ -474,8 +484,8 @@ export function afterAll(...tokens: readonly HloInstruction[]): AfterAll {
 }
 
 /**
- * Receives data from the host. The result is the tuple (data, token). `data` is the shape of the
- * data: an array or a tuple of arrays.
+ * Receives data from the host. `data` is the shape of these data: an array or a tuple of arrays.
+ * The result is the tuple (data, token).
  */
 export function infeed(token: HloInstruction, data: Shape): Infeed {
   const shape: Shape = { type: 'tuple', elements: [data, { type: 'token' }] };
@@ -563,8 +573,8 @@ function cachedComputation(
 
 /**
  * Makes an instruction from a draft, which is an instruction without a shape. The shape is inferred
- * from the operands and attributes. Where these do not determine it, as for `reshape`, the draft
- * has the shape too.
+ * from the operands and the attributes. For some opcodes, such as `reshape`, the shape does not
+ * follow from these; then the draft has the shape too.
  */
 export function make<T extends HloInstruction>(draft: Draft<T>): T {
   // TypeScript cannot prove that a Draft<T> with a shape is a T, because T is generic.

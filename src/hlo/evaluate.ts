@@ -38,8 +38,8 @@ import { postOrder } from './traverse.ts';
 export type { Value } from './evaluate/value.ts';
 
 /**
- * Inputs of one replica. `infeed` has one entry for each infeed instruction: the arrays that the
- * instruction receives.
+ * Inputs of one replica. `infeed` has one entry for each infeed instruction, in the order in which
+ * these instructions run. The entry has the arrays that the instruction receives.
  */
 export interface EvaluateInputs {
   readonly parameters: readonly Literal[];
@@ -52,23 +52,23 @@ export interface EvaluateResult {
   /** All arrays of `root`, with nested tuples flattened depth first. */
   readonly values: readonly Literal[];
   /**
-   * One entry for each outfeed instruction: the arrays that it sent. Entries are in the order in
-   * which the outfeed instructions ran.
+   * The data that the replica sent: one entry for each outfeed instruction, in the order in which
+   * these instructions ran. The entry has the arrays that the instruction sent.
    */
   readonly outfeed: readonly (readonly Literal[])[];
 }
 
 /**
- * Function that computes the result of an all-reduce, which every replica receives. `values` has
- * one array of each replica, in the order of replicas. If the caller of `evaluateReplicas` passes
- * no such function, the arrays are folded with `body`, from the first replica to the last.
+ * Computes the result of an all-reduce, which every replica receives. `values` has one array for
+ * each replica, in the order of the replicas. The caller of `evaluateReplicas` may pass such a
+ * function. Otherwise, the arrays are folded with `body`, from the first replica to the last.
  */
 export type AllReduceFunction = (values: readonly Literal[], body: HloComputation) => Literal;
 
 /**
- * Runs a module on one replica, slowly and by the definition of each instruction. The result is the
- * reference for the compiler and the emulated hardware. Throws `bad-program` if the inputs do not
- * fit the program.
+ * Runs a module on one replica. Computes each instruction by its definition, which is slow. The
+ * result is the reference for the compiler and for the emulated hardware. Throws `bad-program` if
+ * the inputs do not fit the program.
  */
 export function evaluate(module: HloModule, inputs: EvaluateInputs): EvaluateResult {
   return at(evaluateReplicas(module, [inputs]), 0);
@@ -114,7 +114,7 @@ export function evaluateComputation(computation: HloComputation, args: readonly 
 /** State of one replica during a run. */
 interface Run {
   readonly parameters: readonly Value[];
-  /** Entries of `EvaluateInputs.infeed` that no infeed instruction has received yet. */
+  /** The entries of `EvaluateInputs.infeed` that the infeed instructions have still to receive. */
   readonly infeed: (readonly Literal[])[];
   readonly outfeed: (readonly Literal[])[];
   readonly values: Map<HloInstruction, Value>;
@@ -257,9 +257,9 @@ function mapped(
 }
 
 /**
- * Turns a computation on scalars into a function of numbers. The function usually evaluates the
- * computation. For speed, a computation of one common operation, such as `add` or `compare`, is
- * replaced by the JavaScript function of this operation.
+ * Turns a computation on scalars into a function of numbers. Usually, the function evaluates the
+ * computation. If the computation is only one common operation, such as `add` or `compare`, returns
+ * the JavaScript function of this operation, which is faster.
  */
 function scalarBody(body: HloComputation): ScalarBody {
   const { root, parameters } = body;
@@ -295,9 +295,10 @@ function directBody(root: HloInstruction): ((a: number, b: number) => number) | 
 
 /**
  * Computes random bits and the next state of the generator. A state has four words: two words of a
- * key, then the lower and the upper word of a counter c. Philox makes a block of four random words
- * from the key and a counter of 128 bits, of which the upper 64 are always 0 here. Block b of the
- * result comes from counter c + b. In the next state, c has grown by the number of blocks.
+ * key, then the lower and the upper word of a counter c of 64 bits. Philox makes a block of four
+ * random words from the key and a counter of 128 bits. The upper 64 bits of that counter are always
+ * 0 here. Block b of the result comes from the counter c + b, with b from 0. In the next state, c
+ * is greater by the number of blocks.
  */
 function randomBits(shape: Shape, state: Literal): Value {
   const drawn = shape.type === 'tuple' ? shape.elements[1] : undefined;
@@ -339,8 +340,8 @@ function element(value: Value, index: number): Value {
 }
 
 /**
- * Combines each operand of an all-reduce over all replicas. Returns one result for each replica;
- * all results are the same.
+ * Combines each operand of an all-reduce over all replicas. Returns one value for each replica; all
+ * these values are the same.
  */
 function allReduced(
   operands: readonly (readonly Value[])[],

@@ -32,8 +32,8 @@ import type {
 import { paddedSize, windowPositions } from './window.ts';
 
 /**
- * An instruction before its shape is inferred. `shape` is required for opcodes whose operands do
- * not determine the shape: parameter, iota, convert, broadcast, reshape, rng-bit-generator, infeed.
+ * An instruction before its shape is inferred. Some opcodes need `shape`, because their operands do
+ * not determine it: parameter, iota, convert, broadcast, reshape, rng-bit-generator, infeed.
  */
 export type Draft<T extends HloInstruction = HloInstruction> = T extends HloInstruction
   ? Omit<T, 'shape'> & { readonly shape?: Shape }
@@ -171,7 +171,8 @@ function iotaShape(it: Draft, dimension: number): Shape {
 }
 
 /**
- * One entry for each unary opcode: the kind of elements that it accepts, see {@link typesOfKind}.
+ * For each unary opcode: the kind of elements that it accepts. {@link typesOfKind} lists the
+ * element types of each kind.
  */
 const unaryKinds: Record<UnaryOpcode, 'float' | 'signed' | 'number' | 'bits'> = {
   abs: 'signed',
@@ -668,7 +669,8 @@ function wellFormed(it: Draft, shape: Shape): Shape {
 }
 
 /**
- * Returns `shape`. Throws `bad-program` if a size is invalid or the element type has no arithmetic.
+ * Checks `shape` and returns it. Throws `bad-program` if a size is invalid, or if the element type
+ * is one with which programs cannot compute.
  */
 function checkedShape(it: Draft, shape: ArrayShape): ArrayShape {
   const whole = shape.dims.every(isIndex) && Number.isSafeInteger(elementCount(shape));

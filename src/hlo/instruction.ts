@@ -2,9 +2,9 @@ import type { Literal } from '../numerics/literal.ts';
 import type { ArrayShape, Shape } from '../numerics/shape.ts';
 
 /**
- * One operation of a computation, with XLA's opcodes and semantics [openxla.org, Operation
- * Semantics]. Instructions are immutable and form a directed acyclic graph through `operands`. An
- * instruction object that is an operand in several places is computed once.
+ * One operation of a computation. Opcodes and semantics are XLA's [openxla.org, Operation
+ * Semantics]. Instructions are immutable and form a directed acyclic graph through `operands`. If
+ * one instruction object is an operand of several instructions, it is computed only once.
  */
 export type HloInstruction =
   | Parameter
@@ -116,8 +116,8 @@ export interface Compare extends InstructionBase<'compare'> {
   readonly direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
 }
 /**
- * An element-wise choice between two arrays. Operands: the predicate, the values for true, the
- * values for false, all of the same dimensions.
+ * An element-wise choice between two arrays. Operands: the predicate, the array for true, the array
+ * for false. All three have the same dimensions.
  */
 export interface Select extends InstructionBase<'select'> {}
 /**
@@ -128,8 +128,8 @@ export interface Clamp extends InstructionBase<'clamp'> {}
 /** A change of element type. Operand: x. `convert` keeps the values, `bitcast-convert` the bits. */
 export interface Convert extends InstructionBase<'convert' | 'bitcast-convert'> {}
 /**
- * An operand repeated to a larger shape. Dimension i of the operand becomes dimension
- * `dimensions[i]` of the result.
+ * Repeats the operand to a larger shape. Dimension i of the operand becomes dimension
+ * `dimensions[i]` of the result. Along each other dimension of the result, all elements are equal.
  */
 export interface Broadcast extends InstructionBase<'broadcast'> {
   readonly dimensions: readonly number[];
@@ -144,8 +144,9 @@ export interface Transpose extends InstructionBase<'transpose'> {
   readonly permutation: readonly number[];
 }
 /**
- * A part of the operand. Along dimension d it has the elements with the indices `starts[d]`,
- * `starts[d]` + `strides[d]` and so on, as long as the index is below `limits[d]`.
+ * A part of the operand. Along dimension d, it has the elements with the indices `starts[d]`,
+ * `starts[d]` + `strides[d]`, `starts[d]` + 2 · `strides[d]` and so on, up to but not including
+ * `limits[d]`.
  */
 export interface Slice extends InstructionBase<'slice'> {
   readonly starts: readonly number[];
@@ -153,10 +154,10 @@ export interface Slice extends InstructionBase<'slice'> {
   readonly strides: readonly number[];
 }
 /**
- * An array with padding. Operands: the array, the scalar that is the value of the padding. Each
- * field has one number of padding elements for each dimension: `low` elements before the first
- * element, `high` after the last, `interior` between any two neighbours. If `low` or `high` is
- * negative, that many elements are removed instead.
+ * An array with padding. Operands: the array, the scalar value of the padding. Each field has one
+ * number for each dimension of the array. `low` is the number of padding elements before the first
+ * element, `high` after the last, and `interior` between any two neighbouring elements. If `low` or
+ * `high` is negative, that many elements are removed instead.
  */
 export interface Pad extends InstructionBase<'pad'> {
   readonly low: readonly number[];
@@ -164,8 +165,8 @@ export interface Pad extends InstructionBase<'pad'> {
   readonly interior: readonly number[];
 }
 /**
- * Arrays joined one after another along `dimension`. Operands: the arrays, which may differ only in
- * the size of this dimension.
+ * Joins arrays one after another along `dimension`. Operands: the arrays. Their sizes may differ
+ * only along this dimension.
  */
 export interface Concatenate extends InstructionBase<'concatenate'> {
   readonly dimension: number;
@@ -176,14 +177,15 @@ export interface Reverse extends InstructionBase<'reverse'> {
 }
 
 /**
- * Precision of multiplications on the MXU. `default` rounds f32 multiplicands to bf16 as a TPU
- * does; `highest` multiplies in f32. Sums are f32 in both cases.
+ * Precision of multiplications on the MXU. With `default`, f32 multiplicands are rounded to bf16
+ * before they are multiplied, as on a TPU. With `highest`, they are multiplied in f32. Sums are f32
+ * in both cases.
  */
 export type Precision = 'default' | 'highest';
 
 /**
- * Roles of the dimensions of a dot's operands. A dimension that is in none of the lists is called
- * free.
+ * Roles of the dimensions of a dot's two operands. Each list has the indices of the dimensions with
+ * one role. A dimension that is in no list is called free.
  */
 export interface DotDimensions {
   readonly lhsBatch: readonly number[];
@@ -199,7 +201,10 @@ export interface Dot extends InstructionBase<'dot'>, DotDimensions {
   readonly precision: Precision;
 }
 
-/** One dimension of a window. Sizes are in elements. A dilation of 1 means no dilation. */
+/**
+ * One dimension of a window. `size`, `stride`, `padLow` and `padHigh` are in elements. A dilation
+ * of 1 means that there is no dilation.
+ */
 export interface WindowDimension {
   readonly size: number;
   readonly stride: number;
@@ -210,9 +215,9 @@ export interface WindowDimension {
   readonly reversal: boolean;
 }
 /**
- * Roles of the dimensions of a convolution's three arrays: input, kernel and output. The name of a
- * field names an array and a role; the value is the index of the dimension of that array which has
- * the role. Entry i of each of the three `Spatial` lists belongs to dimension i of the window.
+ * Roles of the dimensions of a convolution's three arrays: input, kernel and output. The value of
+ * `inputBatch`, for example, is the index of the input's dimension with the role "batch". The same
+ * holds for the other fields. Entry i of each `Spatial` list belongs to dimension i of the window.
  */
 export interface ConvolutionDimensions {
   readonly inputBatch: number;
@@ -234,36 +239,38 @@ export interface Convolution extends InstructionBase<'convolution'> {
 }
 
 /**
- * Folds the elements along `dimensions`. Operands: n inputs, then n scalar initial values. The
- * elements are taken in row-major order. For each element, `body` takes n accumulated values and
- * the n elements of the inputs, and returns the n new accumulated values. The result is an array
- * if n is 1, otherwise a tuple of n arrays.
+ * Folds the elements of n inputs along `dimensions`. Operands: the n inputs, then n scalar initial
+ * values. The elements are taken in row-major order. At each step, `body` takes n accumulated
+ * values and one element of each input, and returns n new accumulated values. If n is 1, the result
+ * is an array; otherwise it is a tuple of n arrays.
  */
 export interface Reduce extends InstructionBase<'reduce', Shape> {
   readonly dimensions: readonly number[];
   readonly body: HloComputation;
 }
 /**
- * Folds the elements of each window of the input with `body`, in row-major order. Operands: input,
- * scalar initial value. A padding element has the initial value.
+ * Folds the elements of each window of the input with `body`, in row-major order, starting from the
+ * initial value. Operands: the input, the scalar initial value. Padding elements have the initial
+ * value too.
  */
 export interface ReduceWindow extends InstructionBase<'reduce-window'> {
   readonly window: readonly WindowDimension[];
   readonly body: HloComputation;
 }
 /**
- * Scatters values to selected positions, for example the gradient of a max pooling to the positions
- * of the largest elements. Operands: array, source, scalar initial value. `source` has one element
- * for each window of the array.
+ * Scatters values to selected positions. For example, it scatters the gradient of a max pooling to
+ * the positions of the largest elements. Operands: an array, `source`, a scalar initial value.
+ * `source` has one element for each window of the array.
  *
- * The result has the shape of the array and at first the initial value everywhere. Then for each
- * window:
+ * The result has the shape of the array. At first, it has the initial value at each position. Then
+ * each window is handled as follows:
  *
- * 1. One position of the window is selected. The search begins with the first element in row-major
- *    order. Each further element `next` replaces the selected one if `select(selected, next)` is
- *    false.
+ * 1. One position of the window is selected. At first, this is the first position in row-major
+ *    order. The search then goes through the further positions. If `select` returns false for the
+ *    element at the selected position and the element at the further position, the further position
+ *    is selected instead.
  * 2. `scatter` combines the value of the result at the selected position with the window's element
- *    of `source`. This is the new value at the position.
+ *    of `source`. This becomes the new value at that position.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];
@@ -271,15 +278,15 @@ export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> 
   readonly scatter: HloComputation;
 }
 /**
- * Random bits of Philox 4×32-10, see numerics/random.ts. Operand: state u32[4] = (key0, key1,
- * counter0, counter1). Result: the tuple (new state, u32 bits).
+ * Random bits of the generator Philox 4×32-10 (numerics/random.ts). Operand: the state, u32[4] =
+ * (key0, key1, counter0, counter1). Result: the tuple (next state, random bits as u32).
  */
 export interface RngBitGenerator extends InstructionBase<'rng-bit-generator', Shape> {
   readonly algorithm: 'rng_philox';
 }
 /**
- * Combines each operand over all replicas by `body`, usually a sum. With several operands, the
- * result is a tuple.
+ * Combines each operand over all replicas with `body`, which is usually a sum. With one operand,
+ * the result is an array; with several operands, it is a tuple.
  */
 export interface AllReduce extends InstructionBase<'all-reduce', Shape> {
   readonly body: HloComputation;
@@ -321,8 +328,8 @@ export interface HloComputation {
 }
 
 /**
- * A result that shares memory with a parameter. In HBM, the element of the root tuple with index
- * `output` overwrites the parameter with index `parameter`.
+ * Lets a result overwrite a parameter in HBM. `output` is the index of the result in the root
+ * tuple, `parameter` the index of the parameter.
  */
 export interface Alias {
   readonly output: number;

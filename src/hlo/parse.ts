@@ -80,8 +80,8 @@ function moduleAttributes(scanner: Scanner): readonly Alias[] {
 }
 
 /**
- * Parses an alias. Both `{0}: 1` and `{0}: (1, {}, may-alias)` mean that output 0 overwrites
- * parameter 1. If the text has `{}` instead of `{0}`, the whole result overwrites the parameter.
+ * Parses an alias. `{0}: 1` means that output 0 overwrites parameter 1. `{0}: (1, {}, may-alias)`
+ * means the same. `{}` in place of `{0}` means that the whole result overwrites the parameter.
  */
 function parseAlias(scanner: Scanner): Alias {
   const path = integers(scanner);
@@ -160,9 +160,9 @@ function checkSignature(
 }
 
 /**
- * Throws `bad-program` if the root of a computation does not depend on one of its infeeds, outfeeds
- * or all-reduces. Only instructions on which the root depends are run, so the effect of this one,
- * such as receiving data, would be lost.
+ * Checks that the root of a computation depends on every infeed, outfeed and all-reduce of the
+ * computation; otherwise throws `bad-program`. An instruction on which the root does not depend is
+ * never run, so its effect, such as receiving data, would be lost.
  */
 function checkReached(
   scanner: Scanner,
@@ -485,8 +485,8 @@ function isScalarShape(shape: Shape): boolean {
 }
 
 /**
- * True for `0_0`, the padding of one dimension by no elements. HLO texts have it also for a scalar,
- * although a scalar has no dimension to pad.
+ * True for `0_0`: padding of one dimension by no elements. HLO texts may give this padding to a
+ * scalar too, although a scalar has no dimension.
  */
 function isNone(padding: readonly (readonly number[])[]): boolean {
   return padding.length === 1 && at(padding, 0).every((size) => size === 0);
@@ -543,9 +543,10 @@ function parseWindow(scanner: Scanner): WindowDimension[] {
 }
 
 /**
- * Parses the dimension labels of a convolution: `b01f_01io->b01f` for input, kernel and output. A
- * character names the role of one dimension: `b` batch, `f` feature, `i` input feature, `o` output
- * feature, and a digit the spatial dimension with this index.
+ * Parses the dimension labels of a convolution, such as `b01f_01io->b01f`: first of the input, then
+ * of the kernel, then of the output. Each character names the role of one dimension: `b` is the
+ * batch, `f` the feature, `i` the input feature, `o` the output feature. A digit is the index of a
+ * spatial dimension.
  */
 function parseLabels(scanner: Scanner): ConvolutionDimensions {
   const position = scanner.position;
@@ -613,8 +614,8 @@ function unquoted(scanner: Scanner, quoted: string, position: number): string {
 }
 
 /**
- * Parsed parts of an instruction. {@link draftOf} makes a draft (an instruction whose shape is not
- * inferred yet) from these parts.
+ * Parsed parts of an instruction, from which {@link draftOf} makes a draft. A draft is an
+ * instruction whose shape has not been inferred yet.
  */
 interface Parsed extends Content {
   readonly scanner: Scanner;
@@ -698,8 +699,8 @@ function draftOf(parsed: Parsed): Draft {
     case 'fusion':
       return { ...node, opcode, kind: need('kind'), body: need('body') };
     default:
-      // All other opcodes have no attributes. TypeScript cannot check this, because `opcode` may
-      // still be any of several opcodes, so a cast is needed.
+      // The remaining opcodes have no attributes, so `node` and `opcode` are a complete draft.
+      // TypeScript cannot check this for several opcodes at once, so a cast is needed.
       return { ...node, opcode } as Draft;
   }
 }

@@ -40,8 +40,9 @@ export function print(module: HloModule, options: PrintOptions = {}): string {
 }
 
 /**
- * Returns a function that prints an alias. If the result of the module is not a tuple, the output
- * of the alias is printed as `{}`.
+ * Returns a function that prints an alias, such as `{2}: (3, {}, may-alias)`. Here 2 is the index
+ * of an element of the module's result, and 3 is the index of a parameter. If the result is not a
+ * tuple, it has no elements, so the first braces are empty.
  */
 function aliasText({ entry }: HloModule): (alias: Alias) => string {
   const isTuple = entry.root.shape.type === 'tuple';
@@ -294,9 +295,10 @@ function windowText(window: readonly WindowDimension[]): string {
 }
 
 /**
- * Prints the dimension labels of a convolution, such as `b01f_01io->b01f`. They give the role of
- * each dimension of input, kernel and output: `b` batch, `f` feature, `i` input feature, `o` output
- * feature, a digit for a spatial dimension.
+ * Prints the dimension labels of a convolution, such as `b01f_01io->b01f`: first of the input, then
+ * of the kernel, then of the output. Each character names the role of one dimension: `b` is the
+ * batch, `f` the feature, `i` the input feature, `o` the output feature. A digit is the index of a
+ * spatial dimension.
  */
 function labelsText(of: ConvolutionDimensions): string {
   const input = rolesText({ b: of.inputBatch, f: of.inputFeature }, of.inputSpatial);

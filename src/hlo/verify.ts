@@ -10,9 +10,9 @@ import { bodiesOf, postOrder } from './traverse.ts';
  *
  * - The shape of each instruction follows from its operands and attributes.
  * - Parameters are numbered from 0.
- * - A computation has the parameters and the result that the instruction that calls it needs.
- * - Through their tokens, each infeed depends on the infeed before it, and each outfeed on the
- *   outfeed before it.
+ * - If an instruction calls a computation, the computation has the parameters and the result that
+ *   the instruction needs.
+ * - Each infeed depends on the infeed before it through its token. The same holds for outfeeds.
  * - An alias connects a result and a parameter of the same shape.
  */
 export function verify(module: HloModule): void {
@@ -80,9 +80,9 @@ function refuseEffects(body: HloComputation): void {
 }
 
 /**
- * Checks that each token is used by at most one infeed or outfeed. Also checks that each infeed
- * depends on the infeed before it, and each outfeed on the outfeed before it, so that only one
- * order is possible.
+ * Checks that at most one infeed or outfeed uses each token. Also checks that the infeeds have only
+ * one possible order, because each infeed depends on the infeed before it. The same holds for the
+ * outfeeds.
  */
 function verifyEffects(entry: HloComputation): void {
   const order = postOrder(entry.root);
@@ -99,10 +99,11 @@ function verifyEffects(entry: HloComputation): void {
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
   /**
-   * Depth of each instruction. A chain leads from an instruction to one of its operands, to an
-   * operand of this operand, and so on. The depth of an instruction is the largest number of
-   * instructions with `opcode` in a chain that starts at it (and includes it). If two instructions
-   * with `opcode` have the same depth, neither depends on the other, so their order is open.
+   * Depth of each instruction. A path starts at an instruction and leads to one of its operands, to
+   * an operand of that operand, and so on. On each path, the instructions with `opcode` are
+   * counted, the first instruction of the path included. The depth is the largest count of all
+   * paths from the instruction. Two instructions with `opcode` and the same depth do not depend on
+   * each other, so their order would be open.
    */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();

@@ -33,9 +33,10 @@ export function paddedSize(size: number, window: WindowDimension): number {
 }
 
 /**
- * Returns the index, in a dimension of `size` elements, of one element of a window. `position` is
- * the number of the window's position, `offset` the number of the element in the window, both from
- * 0. Returns −1 for padding and for the gaps that dilation makes between elements.
+ * Returns the index of the element that lies at a given place of a window. `size` is the number of
+ * elements of the dimension, `position` the index of the window's position, and `offset` the index
+ * of the place within the window. Returns −1 if the place is padding or a gap that dilation makes
+ * between elements.
  */
 export function windowElement(
   position: number,

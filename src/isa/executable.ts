@@ -13,8 +13,8 @@ export interface Executable {
   readonly buffers: readonly Buffer[];
   readonly instructions: readonly Instruction[];
   /**
-   * Tables for matmuls. A table has offsets, in elements, into an operand of a matmul. A `Matmul`
-   * refers to a table by its index in this list.
+   * Offset tables of the matmuls. Each table lists offsets into an operand of a matmul, in
+   * elements. A `Matmul` refers to a table by the index of the table in this list.
    */
   readonly tables: readonly Int32Array[];
   /**
@@ -33,9 +33,11 @@ export interface Executable {
   readonly parameters: readonly BufferId[];
   /**
    * One entry for each parameter, by index: the buffer that holds the parameter's value after a
-   * step. For a parameter that the step does not update, this is the parameter's own buffer. For a
-   * parameter that the step updates, it is a second buffer: the first one keeps the old value, with
-   * which an aborted step can run again.
+   * step.
+   *
+   * - If the step does not update the parameter, this is the parameter's own buffer.
+   * - If the step updates the parameter, this is a second buffer. The parameter's own buffer keeps
+   *   the old value, so that an aborted step can run again.
    *
    * Real hardware updates parameters in place, so both buffers have the same address in HBM. If the
    * emulator updates parameters in place too, `next` is undefined.
@@ -68,9 +70,9 @@ export interface Executable {
 
 /**
  * Copies of a buffer that the emulator keeps for one Cloud TPU. `shared`: one copy, because all
- * cores hold the same value. `core`: one copy for each core. `chip`: one copy for each chip, which
- * holds the sum of the values of the chip's two cores. Only buffers of gradients for the all-reduce
- * are `chip`.
+ * cores hold the same value. `core`: one copy for each core. `chip`: one copy for each chip; this
+ * copy is the sum over the two cores of the chip. Only gradients that wait for the all-reduce are
+ * in `chip` buffers.
  */
 export type Copies = 'shared' | 'chip' | 'core';
 
@@ -91,8 +93,8 @@ export interface Buffer {
    */
   readonly offset: number;
   /**
-   * Bytes from the start of one copy to the start of the next copy; 0 for `shared`, which has one
-   * copy. The copies of a `core` buffer follow one another without gaps.
+   * Bytes from the start of one copy to the start of the next copy. A `shared` buffer has only one
+   * copy, so its stride is 0. The copies of a `core` buffer follow one another without gaps.
    */
   readonly stride: number;
   /** Bytes of one copy, without padding. */
@@ -140,17 +142,19 @@ export interface OutfeedInstruction extends Step {
 }
 
 /**
- * A matmul, or a batch of matmuls, on the MXU. Operands and sums are f32. `matmul` has tables with
- * the element offsets of both operands:
+ * A matmul, or a batch of matmuls, on the MXU. Operands and sums are f32. In the formula, b is the
+ * index of a matmul in the batch, and m and n are the row and the column of an element of its
+ * result. The element is a sum of products; k is the index of a product:
  *
  *     target[b,m,n] = Σ_k lhs[lhsBatch[b] + rows[m] + lhsDepth[k]]
  *                       · rhs[rhsBatch[b] + rhsDepth[k] + columns[n]]
  *
- * For each b, m and n, the products are added in the order of k, in tiles of 128 products. See
- * "Order of sums" in docs/ARCHITECTURE.md.
+ * `lhsBatch`, `rows` and the other tables are in `matmul`. They hold offsets into the operands, in
+ * elements. The products of a sum are added in the order of k, in tiles of 128 products. See "Order
+ * of sums" in docs/ARCHITECTURE.md.
  *
- * If `target` has one copy for each chip, both operands have one copy for each core, and a copy of
- * `target` is the result of the chip's first core plus the result of its second core.
+ * If `target` has one copy for each chip, both operands have one copy for each core. A copy of
+ * `target` is then the result of the chip's first core plus the result of its second core.
  */
 export interface MatmulInstruction extends Step {
   readonly unit: 'mxu';
@@ -183,11 +187,11 @@ export interface Matmul {
 }
 
 /**
- * A fused loop on the vector unit: a generated function of `Executable.code`. `function` is the
- * index of this function: 0 for `f0`, 1 for `f1`, and so on. All targets have the same `copies`.
- * The function is called once for each copy of the targets. Its arguments are the byte addresses of
- * this copy of all sources, then of all targets. A `shared` source has only one copy, so its
- * address is the same in every call.
+ * A fused loop on the vector unit: a function that the compiler has generated in `Executable.code`.
+ * `function` is the index of the function: 0 for `f0`, 1 for `f1`, and so on. All targets have the
+ * same `copies`. The function is called once for each copy of the targets. In the call for copy c,
+ * the arguments are the byte addresses of copy c of all sources, then of copy c of all targets. A
+ * `shared` source has only one copy, so its address is the same in every call.
  */
 export interface FusedLoopInstruction extends Step {
   readonly unit: 'vpu';
@@ -225,9 +229,9 @@ export interface ChipSumInstruction extends Step {
 }
 
 /**
- * Fills `bits` with random u32 numbers, which the generator Philox 4×32-10 computes from `state`
- * (u32[4]). Then writes the state for the next random numbers to `newState`. `newState` and `state`
- * may be the same memory.
+ * Computes random u32 numbers from `state` (u32[4]) with the generator Philox 4×32-10, and fills
+ * `bits` with them. Then writes to `newState` the state from which the next random numbers follow.
+ * `newState` and `state` may be the same memory.
  */
 export interface RngInstruction extends Step {
   readonly unit: 'rng';
@@ -250,14 +254,14 @@ export interface AllReduceDone extends Step {
 }
 
 /**
- * Several gradients (the members of the bucket) one after another in one buffer. One all-reduce
- * sums all members. `buffer` has one copy for each chip. Before the all-reduce, copy c holds the
+ * A bucket: several gradients (its members) one after another in one buffer. One all-reduce sums
+ * all members. `buffer` has one copy for each chip. Before the all-reduce, copy c holds the
  * gradients of chip c. After the all-reduce, copy 0 holds the sums over all chips of the slice, and
  * the other copies hold nothing useful.
  *
- * The executable also has two buffers for each member, which are ranges of `buffer`. The program
- * writes the member's gradient to the first, a `chip` buffer with the stride of `buffer`. The
- * program reads the member's sum from the second, a `shared` buffer in copy 0.
+ * Each member has two more buffers, which are ranges of `buffer`. The program writes the gradient
+ * of the member to the first, which is `chip`: a range of every copy. The program reads the sum of
+ * the member from the second, which is `shared`: a range of copy 0.
  */
 export interface Bucket {
   readonly buffer: BufferId;
@@ -270,8 +274,8 @@ export interface Bucket {
 }
 
 /**
- * How much of one core's HBM a program uses at its peak, the moment when its buffers need the most
- * HBM. Sizes are in bytes and include padding to tiles of 8×128.
+ * Use of one core's HBM at the peak of a program: the moment when its buffers need the most HBM.
+ * Sizes are in bytes and include padding to tiles of 8×128.
  */
 export interface HbmReport {
   readonly limit: number;

@@ -204,7 +204,10 @@ export function sequential(...layers: readonly Layer[]): Layer {
   };
 }
 
-/** Wraps `apply`: each instruction that `apply` makes without a name gets the name of the layer. */
+/**
+ * Returns a function that calls `apply` and names what `apply` makes: each new instruction without
+ * a name gets the name of the layer.
+ */
 function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
   return (parameters, x, precision) => {
     const y = apply(parameters, x, precision);
@@ -213,8 +216,8 @@ function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
 }
 
 /**
- * Returns random values, uniform between −√(6/fanIn) and √(6/fanIn). `fanIn` is the number of
- * inputs that each output depends on. If each layer has such weights and a ReLU after it, the
+ * Returns random initial weights, uniform between −√(6/fanIn) and √(6/fanIn). `fanIn` is the number
+ * of inputs on which one output depends. With these limits, and a ReLU after each layer, the
  * variance of the activations stays about the same from layer to layer. [He et al., 2015]
  */
 function heUniform(

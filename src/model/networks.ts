@@ -12,8 +12,8 @@ export type NetworkName = (typeof networkNames)[number];
 export const networks: Readonly<Record<NetworkName, (classes: number) => Layer>> = { mlp, cnn };
 
 /**
- * Options of the last layer. With initial weights near zero, all classes are about equally likely
- * at the start of training. [Goyal et al., 2017, §5.1]
+ * Options of the last layer. Its initial weights are near zero, so all logits are near zero at the
+ * start of training, and all classes are about equally likely. [Goyal et al., 2017, §5.1]
  */
 const head = { deviation: 0.01 };
 

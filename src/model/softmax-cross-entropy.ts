@@ -25,7 +25,7 @@ import { arrayShape } from '../numerics/shape.ts';
 
 /** Loss and counts of a batch. A sample with a negative label is ignored. */
 export interface CrossEntropy {
-  /** f32[]: Σ −log softmax(logits)[label], summed over the samples with a label ≥ 0. */
+  /** f32[]: sum of −log softmax(logits)[label] over the samples with a label ≥ 0. */
   readonly loss: HloInstruction;
   /**
    * f32[]: number of samples in which the class of the label has the largest logit. If several
@@ -35,10 +35,11 @@ export interface CrossEntropy {
   /** f32[]: number of samples with a label ≥ 0. */
   readonly samples: HloInstruction;
   /**
-   * Instructions to pass to `gradient` as its argument `held`, so that it treats them as constants.
-   * They compute the largest logit of each sample, which is subtracted from all logits of the
-   * sample. The loss is the same whichever number is subtracted. The derivative of the loss with
-   * respect to this number is therefore 0, and the backward pass need not compute it.
+   * List of one instruction, which computes the largest logit of each sample. `gradient` must get
+   * this list as its argument `held`, so that it treats the largest logits as constants. The
+   * largest logit is subtracted from all logits of its sample, which does not change the loss. The
+   * derivative of the loss with respect to the subtracted number is therefore 0 and need not be
+   * computed.
    */
   readonly held: readonly HloInstruction[];
 }
@@ -64,9 +65,9 @@ export function softmaxCrossEntropy(logits: HloInstruction, labels: HloInstructi
 }
 
 /**
- * Returns −log softmax(logits)[label] for each sample. The formula is log Σ exp(z) − z[label],
- * where z is the logits of the sample minus the largest of them. No element of z is above 0, so
- * exp(z) cannot overflow.
+ * Returns −log softmax(logits)[label] for each sample. The formula is log Σ exp(z) − z[label]. The
+ * vector z is the logits of the sample, each minus the sample's largest logit. No element of z is
+ * above 0, so exp(z) cannot overflow.
  */
 function negativeLogLikelihood(
   logits: HloInstruction,
@@ -82,9 +83,9 @@ function negativeLogLikelihood(
 }
 
 /**
- * Returns, for each sample, the first class with the largest logit: s32[batch]. If a logit of the
- * sample is NaN, the largest logit is NaN too, and no logit equals NaN. The result is then the
- * number of classes, which no label has.
+ * Returns, for each sample, the index of the first class with the largest logit: s32[batch]. If a
+ * logit of the sample is NaN, the largest logit is NaN too, and no logit equals NaN. The result is
+ * then the number of classes, which is not the label of any sample.
  */
 function firstBest(
   logits: HloInstruction,

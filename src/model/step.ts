@@ -51,17 +51,17 @@ export interface TrainOptions extends NetworkOptions {
 /** A program that every replica runs in each step, with the initial values of its parameters. */
 export interface StepProgram {
   /**
-   * HLO of the program. Each replica receives images f32[b, …inputDims] and labels s32[b] through
-   * the infeed, where b = globalBatch / replicas. The label −1 marks a sample to ignore.
+   * HLO of the program. Through its infeed, each replica receives images f32[b, …inputDims] and
+   * labels s32[b], where b = globalBatch / replicas. The label −1 marks a sample to ignore.
    *
    * The root is a tuple. If the program has an outfeed, the last element of the tuple is the token
-   * that the outfeed returns. The token holds no data. It is in the tuple because only instructions
-   * that the root depends on are part of a program.
+   * that the outfeed returns. A token holds no data, but without it the root would not depend on
+   * the outfeed, and the outfeed would not be part of the program.
    */
   readonly module: HloModule;
   /**
-   * Initial value of each parameter of `module`. The weights come first, then (only in a training
-   * step) the state of the optimizer.
+   * Initial value of each parameter of `module`: first the weights, then the state of the
+   * optimizer. Only a training step has state of the optimizer.
    */
   readonly parameters: readonly NamedLiteral[];
   /** How many of the parameters are weights; the others are state of the optimizer. */
@@ -193,8 +193,8 @@ interface Reduced {
   readonly correct: HloInstruction;
   readonly gradients: readonly HloInstruction[];
   /**
-   * Function that names the instructions of the update. Instructions of the forward and backward
-   * pass keep their names.
+   * Function that names new instructions (those of the update). It does not change the names of the
+   * instructions of the forward and backward pass.
    */
   readonly name: Namer;
 }
@@ -222,8 +222,9 @@ function sent(values: readonly HloInstruction[], token: HloInstruction): HloInst
 }
 
 /**
- * Builds the program from its inputs and its root. If `inPlace` is true, root element i replaces
- * parameter i after a step.
+ * Builds a program from its inputs and the elements of its root tuple. If `inPlace` is true,
+ * element i of the root becomes the value of parameter i after a step; otherwise the parameters
+ * keep their values.
  */
 function program(
   start: Start,

@@ -8,8 +8,8 @@ export class AssertionError extends Error {
 
 /**
  * Throws an {@link AssertionError} with `message` if `condition` is false. The caller builds the
- * message before the call, so building it costs time even if the condition holds. A hot loop avoids
- * this cost: it tests the condition itself and calls {@link broken} only if the condition is false.
+ * message before the call, even if the condition is true. To avoid this cost, a hot loop tests the
+ * condition itself and calls {@link broken} if the condition is false.
  */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);
@@ -28,8 +28,9 @@ export function at<T>(values: ArrayLike<T>, index: number): T {
 }
 
 /**
- * Throws an {@link AssertionError}. Use it as the default of a switch whose cases cover every value
- * of a union type: the type `never` makes TypeScript report a missing case.
+ * Call this function in the default of a switch that has a case for every value of a union type. If
+ * a case is missing, `value` does not have the type `never`, and TypeScript reports an error. At
+ * run time the function throws an {@link AssertionError}.
  */
 export function unreachable(value: never): never {
   throw new AssertionError(`unreachable: ${JSON.stringify(value)}`);

@@ -21,8 +21,8 @@ export function bf16FromF32(value: number): number {
 }
 
 /**
- * Returns the number that a bf16 with the bits `half` represents. A bf16 is the upper half of an
- * f32.
+ * Returns the number whose bf16 bits are `half`. These bits are the upper half of the same number
+ * as f32; the lower half is zero.
  */
 export function f32FromBf16(half: number): number {
   bits[0] = half << 16;

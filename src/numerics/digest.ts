@@ -4,17 +4,18 @@ const canonicalNan = 0x7fc0_0000;
 /**
  * Returns a 64-bit digest of a sequence of f32 words. If the digests of two copies of the weights
  * are equal, the program assumes that the copies have the same bits. All NaNs count as equal; −0
- * and +0 differ. The digest is not cryptographic.
+ * and +0 differ. The digest is not cryptographic. All steps compute modulo 2^32:
  *
  * 1. There are 16 lanes. Word i goes to lane i mod 16. Zero words fill the last group of 16 words.
  * 2. A lane has two words of state, p and q. Initially p is the lower half of `seed` plus the index
  *    of the lane, and q is the upper half of `seed` plus the index of the lane.
  * 3. A word w updates p and q of its lane: p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q
  *    ← y ^ (y >>> 13) with y = (q + w) · 0x85ebca77. Both updates are one-to-one.
- * 4. After the last word, a hash h combines the p of all lanes. h starts as the count of words. For
- *    each lane in order, h becomes `mixed(h ^ p)`. The last h is the lower half of the result.
- * 5. The upper half of the result is computed from the q of all lanes in the same way, but h starts
- *    as the complement of the count of words.
+ * 4. After the last word, the p of all lanes are combined in a hash h. First, h is the number of
+ *    words. Then, for lane 0 to lane 15, h becomes `mixed(h ^ p)`, with the p of that lane. The
+ *    final h is the lower half of the result.
+ * 5. The q of all lanes give the upper half of the result in the same way, but h starts as the
+ *    complement of the number of words.
  *
  * To digest several arrays, pass the digest of each array as the seed for the next array. `digest`
  * in chip/kernels/assembly/vector.ts is a faster implementation of the same function.

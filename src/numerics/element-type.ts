@@ -54,7 +54,7 @@ export type ComputedType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
 /** All values of {@link ComputedType}. */
 export const computedTypes: readonly ElementType[] = ['pred', 's32', 'u32', 'bf16', 'f32'];
 
-/** Bytes of one element in HBM: at least 1, also for types of less than 8 bits. */
+/** Bytes of one element in HBM. An element of less than 8 bits takes 1 byte. */
 export function elementBytes(type: ElementType): number {
   return Math.max(1, elementTypes[type].bits / 8);
 }

@@ -38,8 +38,8 @@ export const errorCodes = {
 export type ErrorCode = keyof typeof errorCodes;
 
 /**
- * An error with one of the {@link errorCodes}. Its message is one line: what failed, where, what
- * was expected, what was found.
+ * An error with one of the {@link errorCodes}. Its message is one line that says what failed and
+ * where, what was expected, and what was found.
  */
 export class PodError extends Error {
   override readonly name = 'PodError';
@@ -56,14 +56,15 @@ export class PodError extends Error {
   }
 }
 
-/** Returns the message of an error; for a value that is no error, the value as text. */
+/** Returns the message of an error. For a value that is no error, returns the value as text. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 /**
- * Returns the field `code` of an error, or null if the error has none. `instanceof PodError` does
- * not suffice: a PodError loses its class, but not its fields, when another thread sends it.
+ * Returns the field `code` of an error, or null if the error has none. A PodError that comes from
+ * another thread has lost its class but has kept its fields. `instanceof PodError` would therefore
+ * not recognize it.
  */
 export function codeOf(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null;

@@ -1,7 +1,8 @@
 /**
- * The operations of one lane of a WASM SIMD vector, on 32 bits: an f32 or an integer. Each function
- * of transcendental.ts is written once, with these operations, and runs on every implementation of
- * this interface. {@link scalarOps} computes numbers; a code generator emits WASM instructions.
+ * Operations on one lane of a WASM SIMD vector. A lane has 32 bits, which are an f32 or an integer.
+ * Each function of transcendental.ts is written once, with these operations, and runs on every
+ * implementation of this interface. {@link scalarOps} computes numbers; a code generator emits WASM
+ * instructions.
  *
  * f32 operations round to nearest even and keep subnormals. The payload of a NaN result is
  * unspecified. There is no fused multiply-add, because WASM's `relaxed_madd` rounds once on some
@@ -30,7 +31,7 @@ export interface F32Ops<V> {
   lt(a: V, b: V): V;
   le(a: V, b: V): V;
   eq(a: V, b: V): V;
-  /** Takes each bit from `a` where `mask` has a one, and from `b` where it has a zero. */
+  /** Takes each bit from `a` where `mask` has a one, and from `b` where `mask` has a zero. */
   select(mask: V, a: V, b: V): V;
   and(a: V, b: V): V;
   or(a: V, b: V): V;
@@ -69,8 +70,8 @@ export function f32FromBits(bits: number): number {
 export function roundNearestEven(value: number): number {
   const magnitude = Math.abs(value);
   if (!(magnitude < 2 ** 23)) return value;
-  // In f64, `magnitude + 2 ** 52` has no bits for a fraction, so the addition rounds to an integer,
-  // ties to even.
+  // From 2 ** 52 on, an f64 has no bits for a fraction. Adding 2 ** 52 to `magnitude` therefore
+  // rounds it to an integer, ties to even.
   const rounded = magnitude + 2 ** 52 - 2 ** 52;
   return value < 0 || Object.is(value, -0) ? -rounded : rounded;
 }
@@ -87,8 +88,8 @@ export function truncateTo(value: number, least: number, most: number): number {
 const f = f32FromBits;
 
 /**
- * {@link F32Ops} on plain numbers. Each argument and result is a signed integer that holds the 32
- * bits of one lane, also where these bits are an f32.
+ * {@link F32Ops} on plain numbers. A number stands for a lane: it is the signed integer with the
+ * same 32 bits as the lane. This holds even if the bits of the lane are an f32.
  */
 export const scalarOps: F32Ops<number> = {
   constF32: bitsFromF32,
@@ -120,14 +121,14 @@ export const scalarOps: F32Ops<number> = {
 };
 
 /**
- * Turns `lanes`, a function on the bits of an f32, into a function on numbers. The resulting
- * function first rounds its argument to f32.
+ * Makes a function on numbers from `lanes`, a function on lanes that hold the bits of an f32. The
+ * new function rounds its argument to f32 and then calls `lanes`.
  */
 export function onNumber(lanes: (ops: F32Ops<number>, x: number) => number): (x: number) => number {
   return (x) => f32FromBits(lanes(scalarOps, bitsFromF32(x)));
 }
 
-/** Like {@link onNumber}, for a function of two arguments. */
+/** Like {@link onNumber}, but for a function `lanes` of two arguments. */
 export function onNumbers(
   lanes: (ops: F32Ops<number>, x: number, y: number) => number,
 ): (x: number, y: number) => number {

@@ -7,12 +7,11 @@ export const messageLengthMax: number = 500;
 
 /**
  * Returns a value in the form that messages quote: a string in double quotes, any other value as
- * one line of YAML.
+ * one line of YAML. Control characters and invisible characters appear as escapes.
  *
- * The result shows at most `lengthMax` characters of the value. A value that is cut ends with `…`;
- * after a string that is cut stands its full length. Control characters and invisible characters
- * appear as escapes. The function visits only the part of the value that it shows, so a huge value
- * costs no time.
+ * The result shows at most `lengthMax` characters of the value. If the value is longer, it is cut
+ * and ends with `…`; a cut string is followed by its full length. The function visits only the
+ * characters that it shows, so a huge value costs no time.
  */
 export function quote(value: unknown, lengthMax: number = valueLengthMax): string {
   const { text, isWhole } = take(symbolsOf(value, 0), lengthMax);
@@ -22,8 +21,8 @@ export function quote(value: unknown, lengthMax: number = valueLengthMax): strin
 }
 
 /**
- * Returns a name, such as the path of a file, in the form that messages quote. A short name of
- * plain characters is unchanged; {@link quote} formats any other name.
+ * Returns a name, such as the path of a file, in the form that messages quote. A name that is short
+ * and has only plain characters stays unchanged. Any other name is formatted by {@link quote}.
  */
 export function quoteName(name: string): string {
   const isPlain = name.length <= nameLengthMax && plainName.test(name);
@@ -32,9 +31,9 @@ export function quoteName(name: string): string {
 
 /**
  * Returns a text as one line of at most `lengthMax` characters. Control characters, which a
- * terminal would interpret as commands, appear as escapes. A text that is too long is cut: at its
- * end if `keep` is `start`, in its middle if `keep` is `both`. The default is `both`, because the
- * end of a message often says what to do.
+ * terminal would interpret as commands, appear as escapes. `keep` says which part of a text that is
+ * too long stays: `start` keeps only its start, `both` keeps its start and its end. The default is
+ * `both`, because the end of a message often says what to do.
  */
 export function oneLine(
   text: string,
@@ -121,8 +120,8 @@ function escaped(character: string): string {
 const depthMax = 4;
 
 /**
- * Yields the text of a value as symbols. A symbol is a single character or a whole escape. A text
- * that is cut between symbols never ends inside an escape.
+ * Yields the text of a value as symbols. A symbol is a single character or a whole escape such as
+ * `\n`. So a text that is cut between two symbols never ends in the middle of an escape.
  */
 function* symbolsOf(value: unknown, depth: number): Generator<string> {
   if (typeof value === 'string') yield* symbolsOfText(value);
@@ -153,7 +152,8 @@ function* symbolsOfList(values: readonly unknown[], depth: number): Generator<st
 function* symbolsOfFields(fields: object, depth: number): Generator<string> {
   yield '{';
   let isFirst = true;
-  // Object.entries would first build a list of all fields, which may be huge.
+  // This loop visits one field at a time. Object.entries would first list all fields, which may be
+  // many.
   for (const key in fields) {
     if (!isFirst) yield ',';
     isFirst = false;
@@ -164,15 +164,17 @@ function* symbolsOfFields(fields: object, depth: number): Generator<string> {
   yield '}';
 }
 
-/** Writes a number as YAML does. JSON would write `null` for infinities and NaN. */
+/**
+ * Writes a number as YAML does: NaN as `.nan`, infinity as `.inf`. JSON would write both as `null`.
+ */
 function numberInYaml(value: number): string {
   if (Number.isNaN(value)) return '.nan';
   return Number.isFinite(value) ? String(value) : value > 0 ? '.inf' : '-.inf';
 }
 
 /**
- * Joins symbols (characters or whole escapes) from the first on, as many as fit into `lengthMax`
- * characters.
+ * Joins the first symbols, as many as fit into `lengthMax` characters. A symbol is a character or a
+ * whole escape. `isWhole` is true if all symbols fit.
  */
 function take(
   symbols: Iterable<string>,
@@ -187,7 +189,8 @@ function take(
 }
 
 /**
- * Joins the last symbols (characters or whole escapes), as many as fit into `lengthMax` characters.
+ * Joins the last symbols, as many as fit into `lengthMax` characters. A symbol is a character or a
+ * whole escape.
  */
 function takeLast(symbols: readonly string[], lengthMax: number): string {
   let length = 0;

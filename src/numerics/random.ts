@@ -3,8 +3,8 @@ import { type Literal, literal } from './literal.ts';
 import { type ArrayShape, elementCount } from './shape.ts';
 
 /**
- * Key of a stream of random numbers. Each random number is a pure function of the key and an index.
- * The value therefore does not depend on the order of calls or on the number of workers.
+ * Key of a stream of random numbers. The key and an index in the stream determine the random number
+ * at this index. So the number does not depend on the order of calls or on the number of workers.
  */
 export type Key = readonly [number, number];
 export type Counter = readonly [number, number, number, number];
@@ -16,7 +16,7 @@ export function philox(counter: Counter, key: Key): [number, number, number, num
   return [block[0]!, block[1]!, block[2]!, block[3]!];
 }
 
-/** Writes the result of {@link philox} to `out[offset … offset + 3]`, without an allocation. */
+/** Writes the four numbers of {@link philox} to `out[offset … offset + 3]`. Allocates no memory. */
 export function philoxInto(
   out: Uint32Array,
   offset: number,
@@ -55,10 +55,11 @@ export function philoxInto(
  * Returns the key of the stream `name` of an experiment. `seed`, 0 … 2^53 − 1, is the seed of the
  * experiment. The key is a hash of seed and name:
  *
- * 1. The first key is the seed.
- * 2. For each block of eight UTF-16 units of the name, {@link philox} computes the next key from
- *    the block and the key so far.
- * 3. A last block, which holds the length of the name, gives the result in the same way.
+ * 1. The key starts as the seed.
+ * 2. For each block of eight UTF-16 units of the name, {@link philox} computes a new key from the
+ *    block and the current key.
+ * 3. At the end, {@link philox} computes the result from a block that holds the length of the name
+ *    and from the current key.
  */
 export function stream(seed: number, name: string): Key {
   assert(Number.isSafeInteger(seed) && seed >= 0, `seed ${seed} is an integer of 0 or more`);
@@ -87,9 +88,9 @@ export function uniform(key: Key, index: number): number {
 }
 
 /**
- * Returns an array of random numbers, uniform between `low` and `high`. Let u(i) be {@link uniform}
- * at index i. Element i is low + u(i) · (high − low), computed in f32 and rounded to the element
- * type.
+ * Returns an array of random numbers, uniform between `low` and `high`. Element i is low + u ·
+ * (high − low), where u is the {@link uniform} random number with index i. The element is computed
+ * in f32 and rounded to the element type.
  */
 export function uniformLiteral(shape: ArrayShape, key: Key, low: number, high: number): Literal {
   const span = Math.fround(high - low);

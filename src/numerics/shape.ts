@@ -38,8 +38,9 @@ export function product(sizes: readonly number[]): number {
   return sizes.reduce((count, size) => count * size, 1);
 }
 /**
- * Returns the row-major stride of each dimension: the distance, in elements, of two elements whose
- * indexes in this dimension differ by 1.
+ * Returns the stride of each dimension of an array in row-major order. The stride of a dimension is
+ * the distance, in elements, of two elements whose indexes differ by 1 in this dimension and are
+ * equal in all other dimensions.
  */
 export function stridesOf(dims: readonly number[]): number[] {
   const strides = new Array<number>(dims.length).fill(1);

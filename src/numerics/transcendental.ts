@@ -36,8 +36,8 @@ export function log<V>(o: F32Ops<V>, x: V): V {
 }
 
 /**
- * log(1 + x), within 3 ulp. Let u be 1 + x rounded to f32, and d = u − 1. The result is log(u) ·
- * x / d, where the factor x / d corrects the rounding error of u. [Kahan]
+ * log(1 + x), within 3 ulp. Let u be 1 + x rounded to f32, and let d be u − 1. The result is log(u)
+ * · x / d. The factor x / d makes up for the rounding error of u. [Kahan]
  */
 export function log1p<V>(o: F32Ops<V>, x: V): V {
   const one = o.constF32(1);
@@ -65,9 +65,8 @@ export function logistic<V>(o: F32Ops<V>, x: V): V {
   const e = exp(o, o.neg(o.abs(x)));
   const negative = o.lt(x, o.constF32(0));
   const quotient = o.div(o.select(negative, e, one), o.add(one, e));
-  // For negative x the result is e/(1+e) with e = exp(x), which equals e − e·e/(1+e). For small e
-  // the second form is more exact, because the rounding error of 1 + e affects only its small term
-  // e·e/(1+e).
+  // For negative x the result is e/(1+e) with e = exp(x). For small e, the equal form e − e·e/(1+e)
+  // is more exact: there the rounding error of 1 + e affects only the small term e·e/(1+e).
   const far = o.and(negative, o.lt(e, o.constF32(0.25)));
   return o.select(far, o.sub(e, o.mul(e, quotient)), quotient);
 }
@@ -149,14 +148,16 @@ const cosineCoefficients: readonly number[] = [
 ];
 
 /**
- * π/2 as a sum of five parts. The first four parts have 11 bits each. The product of such a part
- * and an integer below 2^13 has at most 24 bits, so it is an exact f32. The last part has 24 bits.
+ * π/2 as a sum of five parts. The first four parts have 11 bits each. Each part is multiplied by an
+ * integer below 2^13. For the first four parts this product has at most 24 bits, so it is an exact
+ * f32. The last part has 24 bits, so its product is rounded.
  */
 const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
 
 function partsOfHalfPi(): [number, number, number, number, number] {
-  // π/2 = 0x1.921fb54442d18469898cc51…p0, cut off after 89 bits: one bit before the binary point and
-  // `total` bits behind it. `part` cuts parts out of these bits.
+  // `bits` holds the first 89 bits of π/2 = 0x1.921fb54442d18469898cc51…p0: one bit before the
+  // binary point and `total` bits behind it. `part` cuts out the `count` bits that start at bit
+  // `from`, where bit 0 is the first of all.
   const bits = 0x1921fb54442d18469898cc5n;
   const total = 88n;
   const part = (from: bigint, count: bigint): number => {
@@ -180,7 +181,10 @@ function signOf<V>(o: F32Ops<V>, x: V): V {
   return o.and(x, o.constI32(0x8000_0000));
 }
 
-/** Splits x = n · ln 2 + r, with |r| ≤ ln 2 / 2 and n an integer stored as f32. [Cody and Waite] */
+/**
+ * Splits x into n · ln 2 + r, with |r| ≤ ln 2 / 2. n is an integer that is stored as f32. [Cody and
+ * Waite]
+ */
 function reduceByLn2<V>(o: F32Ops<V>, x: V): { readonly n: V; readonly r: V } {
   const n = o.nearest(o.mul(x, o.constF32(Math.LOG2E)));
   const high = o.sub(x, o.mul(n, o.constF32(0.693359375)));
@@ -193,8 +197,8 @@ function expm1OfSmall<V>(o: F32Ops<V>, r: V): V {
 }
 
 /**
- * x · 2^n for n in −152 … 130, rounded once. f32 cannot hold 2^n for every such n, so the function
- * multiplies x by two powers of two whose product is 2^n.
+ * x · 2^n for n in −152 … 130, rounded once. For some of these n, 2^n is too large or too small for
+ * an f32. The function therefore multiplies x by two powers of two whose product is 2^n.
  */
 function scaleBy<V>(o: F32Ops<V>, x: V, n: V): V {
   const whole = o.i32FromF32Trunc(n);
@@ -207,7 +211,7 @@ function powerOfTwo<V>(o: F32Ops<V>, n: V): V {
   return o.shl(o.addI(n, o.constI32(127)), 23);
 }
 
-/** Splits x = 2^exponent · (1 + m) with √½ ≤ 1 + m < √2, for finite x > 0, subnormals included. */
+/** Splits a finite x > 0, subnormal or not, into 2^exponent · (1 + m) with √½ ≤ 1 + m < √2. */
 function mantissaAndExponent<V>(o: F32Ops<V>, x: V): { readonly exponent: V; readonly m: V } {
   const one = o.constF32(1);
   const subnormal = o.lt(x, o.constF32(2 ** -126));
@@ -263,8 +267,9 @@ interface Pair<V> {
 }
 
 /**
- * x^y for finite x > 0 and |y| ≤ 2^32, as 2^(y · log2 x). The logarithm has about 40 exact bits,
- * more than an f32 holds, because the factor y also multiplies the error of the logarithm.
+ * x^y for finite x > 0 and |y| ≤ 2^32, computed as 2^(y · log2 x). The factor y multiplies the
+ * error of the logarithm too. The logarithm therefore needs more exact bits than an f32 holds; it
+ * has about 40.
  */
 function powerOfMagnitude<V>(o: F32Ops<V>, x: V, y: V): V {
   const logarithm = log2InTwo(o, x);
@@ -300,7 +305,7 @@ function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
 
 /**
  * numerator / (m + 2), as a sum of two f32. `divisor` is m + 2 rounded to f32. The function
- * computes the rounding error of `divisor` from `m` and corrects the quotient for this error.
+ * computes the error of this rounding from `m`, and corrects the quotient for the error.
  */
 function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V> {
   const lost = o.sub(m, o.sub(divisor, o.constF32(2)));

@@ -2,7 +2,9 @@ import { oneLine } from '../numerics/quote.ts';
 import type { Blame, RunFigures, TimesFound } from './run-figures.ts';
 import { decimal, share, time, unknown } from './shown.ts';
 
-/** Returns the figures of a run as rows of a table: what it is, and its value in words. */
+/**
+ * Returns the figures of a run as rows of a table. A row has the name of a figure and its value.
+ */
 export function figureRows(figures: RunFigures): readonly (readonly [string, string])[] {
   const { outcome, why, committed, steps, ranAgain, stepMs, digest, eventsLost } = figures;
   const again = ranAgain === 0 ? '' : `; a step ran again ${times(ranAgain)}`;

@@ -13,9 +13,9 @@ export interface LogLine {
 }
 
 /**
- * Returns the event that a log line records. `logEvent` and the master write the log lines of
- * events. Returns undefined for every other line, and for a line in which a field that the progress
- * display shows is missing or wrong. Fields that the display does not show are not checked.
+ * Returns the event that a log line records, or undefined if the line records no event. Only the
+ * fields that the progress display shows are checked. If one of them is missing or wrong, the
+ * function returns undefined too.
  */
 export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;
@@ -24,7 +24,7 @@ export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   if (found === undefined) return undefined;
   switch (kind) {
     case 'note': {
-      // The line names the interrupted step from 1, as all lines do. The note counts from 0.
+      // Log lines number the steps from 1, but notes number them from 0.
       const { step } = found as { readonly step: number | null };
       const note = { ...found, step: step === null ? null : step - 1 };
       return { kind, note } as unknown as RunFact;
@@ -42,8 +42,8 @@ const refused = z.array(z.object({ name: text(), reason: text() }));
 
 /**
  * Schemas of the fields that the progress display shows. The key of a schema is the `msg` of the
- * log line, with one exception: if the `msg` equals the field `event`, the line records a note, and
- * the key is `note`.
+ * log lines that the schema checks. The key `note` is an exception: its schema checks the log lines
+ * of notes. In such a line, `msg` and the field `event` are equal.
  */
 const schemas = {
   started: z.looseObject({

@@ -1,8 +1,8 @@
 /**
- * For each field of a log line: its name and its meaning. The meaning is the same in all places
- * that have the field: in the file that `pod train --log` writes, in the logs of master, workers
- * and supervisor, in the log of a job, and in the answer of `/status`. Fields whose names end in
- * `Ms` are times in ms.
+ * Names of the fields of log lines, each with its meaning. A field has the same meaning in all
+ * places: in the file that `pod train --log` writes, in the logs of master, workers and supervisor,
+ * in the log of a job, and in the answer of `/status`. Fields whose names end in `Ms` are times in
+ * ms.
  */
 export const logFields: Readonly<Record<string, string>> = {
   // Of every line.
@@ -100,7 +100,9 @@ export const logFields: Readonly<Record<string, string>> = {
   waitedMs: 'time waited so far',
 };
 
-/** Meaning of the fields that only `/status` has. It also has the fields of {@link logFields}. */
+/**
+ * Meaning of the fields that only `/status` has. `/status` has the fields of {@link logFields} too.
+ */
 export const statusFields: Readonly<Record<string, string>> = {
   last: 'the last step, with the fields of its log line, `tpuPhaseMs` and `tpuLinkWaitMs`',
   members: 'for each Cloud TPU: `tpu`, `state`, `pid`, `host`, `hostname`',

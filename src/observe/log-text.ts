@@ -14,8 +14,9 @@ export type LogReader =
   | 'reader';
 
 /**
- * Shows a log of JSON lines as text. Events of a training run look as in `pod train`; every other
- * log line becomes one line of text. Durations are computed from the times in the log lines.
+ * Shows a log of JSON lines as text. A line that records an event of a training run looks as in the
+ * output of `pod train`. Every other line becomes one line of text. Durations are computed from the
+ * times in the log lines.
  */
 export class LogText {
   readonly #screen: Screen;
@@ -23,8 +24,8 @@ export class LogText {
   readonly #progress: Progress;
   #time: number | undefined;
   /**
-   * Time, in ms, from the first line to the current line, computed from the times in the lines. If
-   * the wall clock was set back between two lines, the time between the two lines counts as 0.
+   * Time from the first line to the current line, in ms: the sum of the times between successive
+   * lines. If the wall clock was set back between two lines, their time counts as 0.
    */
   #elapsedMs = 0;
 
@@ -51,7 +52,8 @@ export class LogText {
   }
 
   /**
-   * Ends the live line, which is redrawn in place, so that other output can follow on a new line.
+   * Ends the live line with a newline, so that other output can follow. The live line is the last
+   * line of a terminal, which is redrawn in place.
    */
   end(): void {
     this.#progress.end();
@@ -68,9 +70,9 @@ export class LogText {
   }
 
   /**
-   * Returns the screen to which the progress is written. For a `follower` this is the plain screen.
-   * For a `reader`, the returned screen puts the time of the current log line before each line that
-   * it shows.
+   * Returns the screen to which the progress is written. For a `follower` this is the screen that
+   * the constructor got. For a `reader` it is a screen that puts the time of the current log line
+   * before each line that it shows.
    */
   #timed(): Screen {
     const screen = this.#screen;
@@ -116,8 +118,9 @@ function timeOf(time: number | undefined): string {
 }
 
 /**
- * Fields of a log line that are not listed at the end of the displayed line. `job` and `role` would
- * be the same in every line, `tpu` is shown at the start of the line, and `stack` is too long.
+ * Names of fields that are left out at the end of a displayed line, where all other fields are
+ * listed. `job` and `role` would be the same in every line, `tpu` is shown at the start of the
+ * line, and `stack` is too long.
  */
 const told = new Set(['job', 'role', 'tpu', 'stack']);
 

@@ -2,16 +2,19 @@ import type { Logger } from 'pino';
 import type { Note } from '../experiment/event.ts';
 import { type RunFact, withoutNumber } from '../run/event.ts';
 
-/** Levels of a log, from the most detailed. A log has the lines of its level and of later ones. */
+/**
+ * Levels of a log, from the most detailed one on. A log of one level has the lines of this level
+ * and of all levels after it in the list.
+ */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 /** One of {@link logLevels}. */
 export type LogLevel = (typeof logLevels)[number];
 
 /**
- * Writes an event as one structured log line. The line has the fields of the event, but not its
- * number `n` and its version `v`, which only the run folder has. The times of all Cloud TPUs
- * (`tpuPhaseMs` and `tpuLinkWaitMs` of a step) are written only at the level `debug`, because they
- * take up to 8 KB a step. The line also has the fields bound to `logger`, such as `job`.
+ * Writes an event as one structured log line. The line has the fields of the event, and the fields
+ * bound to `logger`, such as `job`. It does not have the event's number `n` and version `v`, which
+ * only the run folder has. The times of all Cloud TPUs (`tpuPhaseMs` and `tpuLinkWaitMs` of a step)
+ * take up to 8 KB a step, so only a log of the level `debug` has them.
  */
 export function logEvent(logger: Logger, event: RunFact): void {
   const { kind, ...fields } = withoutNumber(event);
@@ -44,7 +47,7 @@ export function logEvent(logger: Logger, event: RunFact): void {
   }
 }
 
-/** Returns the fields of a note. A log counts steps from 1 in every line; a note counts from 0. */
+/** Returns the fields of a note for the log. Log lines number the steps from 1, notes from 0. */
 function noteFields({ step, ...note }: Note): Note {
   return { ...note, step: step === null ? null : step + 1 };
 }

@@ -16,8 +16,8 @@ import type { Sink } from '../run/stream.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
 /**
- * Output for progress text. On a terminal, the last line can be redrawn in place (the live line).
- * Elsewhere, lines are only appended.
+ * Output for progress text. On a terminal, the last line can be redrawn in place; it is called the
+ * live line. Elsewhere, lines are only appended.
  */
 export interface Screen {
   readonly terminal: boolean;
@@ -26,13 +26,15 @@ export interface Screen {
 }
 
 /**
- * Shortest time between two displayed steps, in ms: `redrawMs` on a terminal, `lineMs` elsewhere.
+ * Shortest time between two displayed steps, in ms: `redrawMs` if the output is a terminal,
+ * otherwise `lineMs`.
  */
 const redrawMs = 100;
 const lineMs = 2000;
 
 /**
- * Shows a training run to people: a description of the run, a live line of steps, closing tables.
+ * Shows a training run to people: first a description of the run, then a live line with the latest
+ * step, and at the end tables of the results.
  */
 export class Progress implements Sink {
   readonly #screen: Screen;
@@ -118,7 +120,8 @@ export class Progress implements Sink {
   }
 
   /**
-   * Ends the live line, which is redrawn in place, with a newline. Other output can then follow.
+   * Ends the live line with a newline, so that other output can follow. The live line is the last
+   * line of a terminal, which is redrawn in place.
    */
   end(): void {
     if (this.#live) this.#screen.write('\n');
@@ -209,9 +212,9 @@ function stepLine(event: StepCommitted): string {
 }
 
 /**
- * Returns the part of a step line that names the slowest Cloud TPU, the phase that took it longest,
- * and the wait of the others that it caused. Returns nothing for a slice of one Cloud TPU, and for
- * a step that an older version recorded.
+ * Returns the part of a step line about the slowest Cloud TPU: its number, the phase that took most
+ * of its own work, and how long the others waited for it. Returns nothing for a slice of one Cloud
+ * TPU. Also returns nothing for a step that an older version of the program recorded.
  */
 function slowestIn(step: StepCommitted): string[] {
   const found = slowestAmongOthers(step);
@@ -232,7 +235,10 @@ const phaseNames: Readonly<Record<keyof Report['phaseMs'], string>> = {
   commit: 'commit',
 };
 
-/** Returns the name of a phase in which the slowest Cloud TPU did not wait for others. */
+/**
+ * Returns the name of a phase of the slowest Cloud TPU. Its all-reduce is named without `(waited)`,
+ * because the slowest Cloud TPU does not wait for the others.
+ */
 function ownPhaseName(phase: keyof Report['phaseMs']): string {
   return phase === 'all-reduce' ? phase : phaseNames[phase];
 }

@@ -17,9 +17,9 @@ const binsMax = 400;
 const incidentsMax = 1000;
 
 /**
- * Returns the report of a run as one HTML page. The page needs no other file and no network. It has
- * no script, and its content security policy forbids scripts, so no text of a record can run as
- * one. `what` says what the name of the report names, such as `fault plan`.
+ * Returns the report of a run as one HTML page, which needs no other file and no network. The page
+ * has no script, and its content security policy forbids scripts. So no text of a record can run as
+ * a script. `what` says what the report is named after, such as `run folder` or `fault plan`.
  */
 export function reportPage(report: RunReport, what = 'run folder'): string {
   const { timeline, figures, run, repeat, name } = report;
@@ -86,7 +86,7 @@ function details(summary: string, ...content: readonly Markup[]): Element {
   return element('details', {}, element('summary', {}, summary), ...content);
 }
 
-/** Returns a table. Without heads, the first column names the rows. */
+/** Returns a table. If `heads` is undefined, the first cell of each row is the name of the row. */
 function table(
   heads: readonly string[] | undefined,
   rows: readonly (readonly Markup[])[],

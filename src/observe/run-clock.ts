@@ -11,12 +11,12 @@ const stepMsMax = 3.2e11;
 
 /**
  * Clock of a recorded run: converts the wall times of its events to times in ms since the first
- * event. A wall clock may be set back, so an event may have an earlier wall time than the event
- * before it. Between two such events no time passes on this clock.
+ * event. A wall clock may be set back; then an event has an earlier wall time than the event before
+ * it. Between these two events no time passes on this clock.
  */
 export class RunClock {
   readonly #elapsed: readonly number[];
-  /** For each event, the latest time of all events up to it. */
+  /** For each event, the latest wall time of this event and all events before it, in ms. */
   readonly #latest: readonly number[];
   readonly #masters: readonly number[];
 
@@ -48,9 +48,9 @@ export class RunClock {
   }
 
   /**
-   * Returns the periods in which the masters of the run told events. A pause between two masters is
-   * long if it lasts more than a quarter of the time in which there was a master. A long pause
-   * separates two periods. A shorter pause is a part of one period.
+   * Returns the periods in which the masters of the run told events. Between two masters there is a
+   * pause. If the pause is longer than a quarter of the time of all masters together, it separates
+   * two periods; otherwise it is a part of one period.
    */
   periods(): readonly Period[] {
     const ofMasters: Period[] = [];
@@ -66,7 +66,8 @@ export class RunClock {
 }
 
 /**
- * Joins periods with at most `pauseMs` between them. Returns one empty period for an empty list.
+ * Joins two successive periods if the pause between them is at most `pauseMs`. Returns one empty
+ * period for an empty list.
  */
 function joined(periods: readonly Period[], pauseMs: number): readonly Period[] {
   const all: Period[] = [];
@@ -78,7 +79,10 @@ function joined(periods: readonly Period[], pauseMs: number): readonly Period[] 
   return all.length === 0 ? [{ from: 0, to: 0 }] : all;
 }
 
-/** Returns the last index of a sorted list whose value is at most `value`; -1 if there is none. */
+/**
+ * Returns the index of the last element of a sorted list that is at most `value`; -1 if there is no
+ * such element.
+ */
 function lastAtMost(sorted: readonly number[], value: number): number {
   let [low, high] = [0, sorted.length];
   while (low < high) {

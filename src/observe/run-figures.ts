@@ -7,7 +7,7 @@ import type { Recovery, Timeline } from './timeline.ts';
 /** The figures of a recorded run. Times are in ms. A figure that is unknown is undefined. */
 export interface RunFigures {
   readonly outcome: 'done' | 'stopped' | 'failed' | 'not ended';
-  /** Error of a failed run, or the last step of a stopped one; empty otherwise. */
+  /** Error of a failed run, or the last step of a stopped run. Otherwise the text is empty. */
   readonly why: string;
   /** Number of committed steps. */
   readonly committed: number;
@@ -21,8 +21,9 @@ export interface RunFigures {
   /** Time from the first event to the last one, without long pauses between masters. */
   readonly wallMs: number;
   /**
-   * Time in which the run trained, without long pauses between masters. It begins when the pod is
-   * ready, and ends when the evaluation begins, or with the last commit if there is no evaluation.
+   * Time in which the run trained: from the time when the pod was ready to the start of the
+   * evaluation. Without an evaluation, the training ends with the last commit. Long pauses between
+   * masters do not count.
    */
   readonly trainingMs: number | undefined;
   readonly stepMs: { readonly p50: number; readonly p95: number; readonly max: number } | undefined;
@@ -31,9 +32,13 @@ export interface RunFigures {
   readonly finalLoss: number | undefined;
   readonly accuracy: number | undefined;
   readonly digest: string | undefined;
-  /** Times from a fault to its first report. Undefined if no fault was injected. */
+  /**
+   * Times from the injection of a fault to its first report. Undefined if no fault was injected.
+   */
   readonly detection: TimesFound | undefined;
-  /** Times from the first report of a fault to the next commit. Undefined without a recovery. */
+  /**
+   * Times from the first report of a fault to the next commit. Undefined if there was no recovery.
+   */
   readonly recovery: TimesFound | undefined;
   readonly blamed: readonly Blame[];
   readonly checkpoints: number;
@@ -44,7 +49,10 @@ export interface RunFigures {
 /** Summary of the times of several detections or recoveries, in ms. */
 export interface TimesFound {
   readonly count: number;
-  /** How many of `count` never ended. They have no time. */
+  /**
+   * How many of the `count` detections or recoveries never happened. `p50` and `max` leave them
+   * out.
+   */
   readonly never: number;
   readonly p50: number;
   readonly max: number;

@@ -5,7 +5,7 @@ import { type Timeline, timelineOf } from './timeline.ts';
 
 /** What the report of a recorded run shows. */
 export interface RunReport {
-  /** Path of the run folder. Path of the fault plan if the folder is not kept. */
+  /** Path of the run folder. If the folder is not kept, this is the path of the fault plan. */
   readonly name: string;
   readonly run: RecordedRun;
   readonly timeline: Timeline;
@@ -37,8 +37,8 @@ export interface ShownTpus {
 }
 
 /**
- * Returns the Cloud TPUs that a report has rows for, at most `most`. If there are more, those with
- * an incident are chosen first, then those with the lowest numbers.
+ * Returns the Cloud TPUs that a report has rows for, at most `most`. If the run has more, Cloud
+ * TPUs with an incident are chosen first, then the others with the lowest numbers.
  */
 export function shownTpus({ tpus: count, incidents }: Timeline, most: number): ShownTpus {
   const named = new Set<number>();

@@ -13,8 +13,8 @@ export interface StepBin extends Period {
 }
 
 /**
- * Puts consecutive steps together into at most `most` + 1 bins. A step that ran again has a bin of
- * its own, unless more than `most` / 2 steps ran again.
+ * Puts consecutive steps together into at most `most` + 1 bins. If at most `most` / 2 steps ran
+ * again, each of these steps has a bin of its own. Otherwise they share bins as all other steps do.
  */
 export function stepBins(steps: readonly TimedStep[], most: number): readonly StepBin[] {
   const special = steps.filter(isRepeated).length;
@@ -42,15 +42,18 @@ export function isRepeated({ attempts, isRepeated: again }: TimedStep): boolean 
 export type AttemptKind = 'step' | 'interrupted' | 'again';
 
 /**
- * Returns what attempt `index` of a step is. All attempts but the last are `interrupted`. The last
- * one is `again` if the step was interrupted or had been committed before.
+ * Returns the kind of attempt `index` of a step. All attempts but the last are `interrupted`. The
+ * last attempt is `again` if an earlier attempt was interrupted, or if the step had been committed
+ * before; otherwise it is `step`.
  */
 export function kindOfAttempt(step: TimedStep, index: number): AttemptKind {
   if (index < step.attempts.length - 1) return 'interrupted';
   return isRepeated(step) ? 'again' : 'step';
 }
 
-/** Returns the end of a text about a step that says how often the step ran; empty for once. */
+/**
+ * Returns how often a step ran, as the end of a text about the step. Empty if the step ran once.
+ */
 export function timesRun({ attempts }: TimedStep): string {
   return attempts.length > 1 ? `, ran ${attempts.length} times` : '';
 }
@@ -73,8 +76,8 @@ export function nameOfBin({ steps }: StepBin): string {
 }
 
 /**
- * Returns the `id` on the page to which links to a bin lead. `index` is the bin's index in the
- * list.
+ * Returns the `id` that a bin has on the page, to which links lead. `index` is the index of the bin
+ * in the list of all bins.
  */
 export function placeOfBin(index: number): string {
   return `bin-${index}`;

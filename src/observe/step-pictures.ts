@@ -60,7 +60,10 @@ function numberOf({ steps }: StepBin): number {
   return steps[0]?.step ?? 0;
 }
 
-/** Colours of the phases, in the order of a step. `commit` is time outside of all phases. */
+/**
+ * Looks of the phases in pictures, in the order in which a step runs the phases. `commit` is the
+ * time of a step outside of all phases.
+ */
 export const phaseLooks: Readonly<Record<keyof TimedStep['phaseMs'], SpanLook>> = {
   infeed: { tone: 'grey' },
   compute: { tone: 'blue' },
@@ -79,9 +82,9 @@ const spansMax = 8000;
 const rowsMax = 64;
 
 /**
- * Returns the steps for which a page shows the phases of each Cloud TPU. Up to a limit, it chooses
- * the step with the median time, the longest steps, the steps that ran again, and the first step.
- * It returns them in the order of time, each step once.
+ * Returns the steps for which a page shows the phases of each Cloud TPU. It chooses steps in this
+ * order until it reaches a limit: the step with the median time, the longest steps, the steps that
+ * ran again, and the first step. The result has each step once, in the order of time.
  */
 export function stepsToOpen(steps: readonly TimedStep[]): readonly TimedStep[] {
   const known = steps.filter(({ tpuPhaseMs }) => (tpuPhaseMs?.length ?? 0) > 0);

@@ -80,7 +80,10 @@ function descriptionOf({ steps, recoveries, incidents }: Timeline): string {
   return `One row for each Cloud TPU, time from left to right. ${counts}`;
 }
 
-/** A span whose lanes are not known yet. `tpu` is its Cloud TPU; null for a span over all rows. */
+/**
+ * A span whose lanes (rows) are not known yet. `tpu` is the number of the Cloud TPU in whose row
+ * the span lies; null for a span over all rows.
+ */
 interface Wanted extends Omit<TimelineSpan, 'firstLane' | 'lastLane'> {
   readonly tpu: number | null;
 }
@@ -127,8 +130,8 @@ function hintOf(bin: StepBin): string {
 }
 
 /**
- * Returns the spans for times in which no step can run: the loading of programs, and recoveries.
- * These spans cover all rows, and the steps are drawn over them.
+ * Returns spans over all rows for the times in which no step can run: while the programs are
+ * loaded, and during recoveries. The steps are drawn over these spans.
  */
 function waitingSpans({ periods, readyMs, recoveries }: Timeline): readonly Wanted[] {
   const endMs = periods.at(-1)?.to ?? 0;
@@ -145,8 +148,9 @@ function waitingSpans({ periods, readyMs, recoveries }: Timeline): readonly Want
 }
 
 /**
- * Returns two kinds of spans that are drawn over the steps. Some cover all rows: repeated steps and
- * the evaluation. The others belong to one Cloud TPU: it has no worker, loads, or is a straggler.
+ * Returns the spans that are drawn over the steps. The spans of repeated steps and of the
+ * evaluation cover all rows. The other spans are in the row of one Cloud TPU: it has no worker,
+ * loads, or is a straggler.
  */
 function memberSpans(timeline: Timeline): readonly Wanted[] {
   const { periods, evaluation, absences, repeats, incidents } = timeline;

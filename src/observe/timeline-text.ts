@@ -29,8 +29,9 @@ const lasting = {
 } as const;
 
 /**
- * Draws a timeline as text: a row for the slice and one for each Cloud TPU, time from left to
- * right, and below them the meaning of the characters. `width` is in characters.
+ * Draws a timeline as text. The first row is that of the slice; then each Cloud TPU has a row. Time
+ * goes from left to right. The meaning of the characters stands below the rows. `width` is the
+ * number of characters in a line.
  */
 export function timelineText(timeline: Timeline, width: number): readonly string[] {
   const shown = shownTpus(timeline, rowsMax);
@@ -53,7 +54,8 @@ export function timelineText(timeline: Timeline, width: number): readonly string
     const period = { from: absence.fromMs, to: endOfAbsence(absence, columns.endMs) };
     grid.fill(absence.tpu, period, lasting.absence.character);
   }
-  // Letters of faults are put last, so that they cover the letters of incidents they cause.
+  // Letters of faults are put last. So the letter of a fault covers the letter of an incident that
+  // the fault caused at the same time.
   const inOrder = [...timeline.incidents].sort(
     (a, b) => Number(b.kind !== 'fault') - Number(a.kind !== 'fault'),
   );
@@ -74,7 +76,7 @@ function axisOf({ shown }: Timeline, columns: number): string {
   return `${' '.repeat(labelWidth + 1)}${from}${to.padStart(Math.max(1, columns - from.length))}`;
 }
 
-/** Maps times to columns of characters. Times between two periods take no columns. */
+/** Maps times of a run to columns of text. The time between two periods takes no columns. */
 class Columns {
   readonly count: number;
   readonly endMs: number;

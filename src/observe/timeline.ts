@@ -16,8 +16,9 @@ export interface Timeline {
   /** Periods of the run, in order. A long pause between two masters separates two periods. */
   readonly periods: readonly Period[];
   /**
-   * Periods that a picture shows: {@link periods} without most of the time before the pod is ready
-   * or the first incident happens, whichever is earlier.
+   * Periods that a picture shows: {@link periods} without most of the time at the start of the run
+   * in which nothing happens. This time ends when the pod is ready or when the first incident
+   * happens, whichever is earlier.
    */
   readonly shown: readonly Period[];
   /** Time when the pod was ready for the first step; undefined if it never was. */
@@ -80,17 +81,17 @@ export function endOfRecovery({ resumedMs, commitMs }: Recovery, endMs: number):
 }
 
 /**
- * Returns the time until which a Cloud TPU had no worker; `endMs` if it never had one again. From
- * then on, the new worker loads.
+ * Returns the time at which a Cloud TPU without a worker got a worker; `endMs` if it never got one.
+ * From this time on, the worker loads the program and the parameters.
  */
 export function endOfAbsence({ foundMs, backMs }: Absence, endMs: number): number {
   return foundMs ?? backMs ?? endMs;
 }
 
-/** Committed steps that ran again after the return to a checkpoint. */
+/** Committed steps that ran again because the pod returned to a checkpoint. */
 export interface Repeat {
   readonly fromMs: number;
-  /** Time of the first commit of a new step; undefined if there was none. */
+  /** Time of the first commit after the repeated steps; undefined if there was none. */
   readonly toMs: number | undefined;
   readonly firstStep: number;
   readonly lastStep: number;
@@ -113,13 +114,14 @@ export function timelineOf({ settings, events, judged }: RecordedRun): Timeline 
 }
 
 /**
- * Of the time before anything happens, only the end is shown. Largest length of this end, as a
- * share of the time that follows.
+ * A picture leaves out most of the time before anything happens, and shows only the end of this
+ * time. Largest length of the shown end, as a share of the time after it.
  */
 const startShare = 0.03;
 
 /**
- * Returns the periods without most of the time before `eventfulMs`, when the first thing happens.
+ * Returns the periods with a later start of the first period, so that most of the time before
+ * `eventfulMs` is left out. `eventfulMs` is the time at which the first thing happens.
  */
 function withoutStart(periods: readonly Period[], eventfulMs: number): readonly Period[] {
   const [first, ...others] = periods;
@@ -143,10 +145,12 @@ export function clamped(ms: number): number {
 /** A record whose fields can still be set. */
 type Open<T> = { -readonly [K in keyof T]: T[K] };
 
-/** End of a break that has not ended yet. A break is a period in which no step can run. */
+/**
+ * Value of `to` for a break that has not ended yet. A break is a period in which no step can run.
+ */
 const openEnd = Number.POSITIVE_INFINITY;
 
-/** Reads the events of a run in their order. */
+/** Collects what a timeline shows from the events of a run. The events must come in their order. */
 class Reader {
   readonly incidents: Incident[] = [];
   readonly #steps: TimedStep[] = [];
@@ -159,7 +163,7 @@ class Reader {
   #readyMs: number | undefined;
   #evaluation: Period | undefined;
   #master: number | undefined;
-  /** Earliest time at which the next step can have begun. */
+  /** The next step cannot have begun before this time. */
   #earliestMs = 0;
   #lastMs = 0;
   #highestStep = 0;
@@ -243,7 +247,7 @@ class Reader {
   }
 
   /**
-   * Handles a note about one Cloud TPU: that it lost its worker, got another one, or got the
+   * Handles a note that a Cloud TPU has lost its worker, has got another worker, or has got its
    * parameters.
    */
   #member(note: Note, tpu: number, ms: number): void {
@@ -281,7 +285,8 @@ class Reader {
 }
 
 /**
- * Returns the periods of a step before, between and after the breaks. `whole` includes the breaks.
+ * Returns the periods in which a step ran: the parts of `whole` before, between and after the
+ * breaks. `whole` is the time from the first start of the step to its commit.
  */
 function attemptsOf(whole: Period, breaks: readonly Period[]): readonly Period[] {
   const attempts: Period[] = [];

@@ -35,9 +35,9 @@ export interface Update {
 }
 
 /**
- * Returns an optimizer that applies transformations in order: each transformation takes the updates
- * of the transformation before it as gradients. The state is the concatenation of the
- * transformations' states.
+ * Returns an optimizer that applies several transformations in order. Each transformation takes as
+ * its gradients the updates of the transformation before it. The state of the optimizer has the
+ * states of all transformations, one after another.
  */
 export function chain(...parts: readonly Optimizer[]): Optimizer {
   return {

@@ -3,13 +3,13 @@ import { assert } from '../numerics/assert.ts';
 import { rateAt, type Schedule } from './schedule.ts';
 
 /**
- * Learning rates of a run as f32, and a digest that is equal for two runs if their rates have the
- * same bits.
+ * Learning rates of a run as f32, and a digest of these rates. If the rates of two runs have the
+ * same bits, the runs have equal digests.
  */
 export class Rates {
   readonly #schedule: Schedule;
   #hash: Hash = createHash('sha256');
-  /** How many rates (one for each step, from step 0 on) `#hash` already contains. */
+  /** Number of rates that `#hash` already contains: those of the steps 0 … `#hashed` − 1. */
   #hashed = 0;
 
   constructor(schedule: Schedule) {
@@ -26,8 +26,8 @@ export class Rates {
 
   /**
    * Returns the SHA-256 of the rates of the first `steps` steps, as 64 hexadecimal digits. The
-   * hashed bytes are the rates as little-endian f32. If `steps` grows from call to call, each rate
-   * is computed only once.
+   * hashed bytes are the rates as little-endian f32. Each rate is computed only once if no call has
+   * a smaller `steps` than the call before it.
    */
   digest(steps: number): string {
     assert(Number.isSafeInteger(steps) && steps >= 0, `the rates of ${steps} steps`);

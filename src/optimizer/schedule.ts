@@ -15,10 +15,10 @@ import { onNumber } from '../numerics/f32-ops.ts';
 import * as lanes from '../numerics/transcendental.ts';
 
 /**
- * A schedule: computes the learning rate of a step in f32. Steps are numbered 0, 1, …, and f32
- * holds step numbers exactly up to 2^24. A schedule is generic in the type of scalars `V`, because
- * the device computes the rate as HLO and the host computes it as a number. Both rates have the
- * same bits.
+ * A schedule: a function that computes the learning rate of a step in f32. `step` is the number of
+ * the step, from 0. An f32 holds such numbers exactly up to 2^24. `V` is the type of scalars: HLO
+ * instructions for the device, numbers for the host. Both get the same function, so their rates
+ * have the same bits.
  */
 export type Schedule = <V>(o: ScheduleOps<V>, step: V) => V;
 
@@ -70,9 +70,9 @@ export function warmUp(steps: number, then: Schedule): Schedule {
 }
 
 /**
- * Multiplies the rates of the schedule `then` by `factors[i]` in all steps from step
- * `boundaries[i]` on. The factors accumulate: a step after three boundaries has the product of
- * three factors.
+ * Multiplies the rates of the schedule `then` by several factors. `factors[i]` applies to all steps
+ * from step `boundaries[i]` on. So the rate of a step after three boundaries is multiplied by three
+ * factors.
  */
 export function piecewise(
   boundaries: readonly number[],

@@ -6,8 +6,8 @@ import { momentum, scaleBy, weightDecay } from './transformations.ts';
 export interface SgdOptions {
   readonly learningRate: Schedule;
   /**
-   * Momentum. A step multiplies the decaying sum of earlier gradients by this factor, then adds the
-   * new gradient. Default: 0, which means no momentum.
+   * Factor of the momentum. A step multiplies the decaying sum of all earlier gradients by this
+   * factor, then adds the new gradient to the sum. Default: 0, which means no momentum.
    */
   readonly momentum?: number;
   readonly nesterov?: boolean;

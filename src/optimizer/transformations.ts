@@ -8,10 +8,10 @@ import type { Optimizer } from './optimizer.ts';
 import { rateOf, type Schedule } from './schedule.ts';
 
 /**
- * A transformation that adds momentum. The state has one trace for each parameter: the decaying sum
- * of the parameter's gradients, 0 before the first step. A step computes the new trace: trace' =
- * gradient + decay · trace. The update is trace', or gradient + decay · trace' if `nesterov` is
- * true. [optax, trace]
+ * A transformation that adds momentum. For each parameter, the state has a trace: the decaying sum
+ * of the parameter's gradients. Before the first step, all traces are 0. A step computes the new
+ * trace, trace' = gradient + decay · trace. If `nesterov` is true, the update is gradient + decay ·
+ * trace'; otherwise it is trace'. [optax, trace]
  */
 export function momentum(decay: number, options: { readonly nesterov?: boolean } = {}): Optimizer {
   return {

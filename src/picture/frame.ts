@@ -13,7 +13,7 @@ export interface Frame {
 /** Width of every picture, in px of its own coordinates. A page may show it at another size. */
 export const pictureWidth = 1200;
 
-/** Where the axis along X of a chart begins and ends, in px. */
+/** X coordinates at which the X axis of a chart begins and ends, in px. */
 export const chartRange: Interval = { from: 130, to: pictureWidth - 50 };
 
 /** Height of an axis along X with its labels, in px. */
@@ -75,7 +75,7 @@ export function axisLeft(scale: Scale, x: number, right: number, label: string):
   );
 }
 
-/** Draws two strokes across a time axis, to show that a time is left out there. */
+/** Draws two strokes across a time axis. They show that the axis leaves out a time there. */
 function cutAt(x: number, y: number): Element {
   const strokes = [-5, 0].map((dx) => `M${px(x + dx)} ${px(y + 5)}L${px(x + dx + 5)} ${px(y - 5)}`);
   const what = hint('A time without events is left out here.');

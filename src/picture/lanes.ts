@@ -6,8 +6,9 @@ import { type MarkLook, markAt, markRadius } from './shape.ts';
 import { type SpanLook, spanBox, stripes } from './span.ts';
 
 /**
- * A picture of things that happen along an axis, in lanes (rows) below each other. Spans are drawn
- * in their order, later ones over earlier ones, and marks over all spans.
+ * A picture of things that happen along an axis. The lanes (rows) lie below each other. Spans are
+ * drawn in the order of the list, so a later span covers an earlier one. Marks are drawn over all
+ * spans.
  */
 export interface LaneChart extends Frame {
   /** Labels of the lanes. */
@@ -87,7 +88,10 @@ function spanIn({ id, x }: LaneChart, span: Span, lanePx: number): Element {
   return element('a', { href: `#${target}` }, ...shown);
 }
 
-/** Returns the label of a span, in its first lane; nothing if the span is too narrow. */
+/**
+ * Returns the label of a span, placed in the span's first lane. Returns nothing if the span has no
+ * room for the label.
+ */
 function labelIn(
   { label = '', look }: Span,
   left: number,
@@ -106,7 +110,10 @@ function isStrong({ tone, texture }: SpanLook): boolean {
   return texture !== 'striped' && !['grey', 'sky', 'orange'].includes(tone);
 }
 
-/** Returns the lines between lanes. They also cut a span over several lanes into rows. */
+/**
+ * Returns the lines between the lanes. They are drawn over the spans, so a span over several lanes
+ * looks cut into rows.
+ */
 function separators(lanes: number, lanePx: number): readonly Element[] {
   const width = chartRange.to - chartRange.from;
   return Array.from({ length: Math.max(0, lanes - 1) }, (_, i) =>
@@ -131,12 +138,12 @@ interface Placed extends MarkGroup {
   readonly shownX: number;
 }
 
-/** Largest distance, in px, by which a mark is drawn to the right of its value. */
+/** A mark may be drawn to the right of its value, by at most this distance in px. */
 const shiftMax = 66;
 
 /**
- * Groups marks of one lane and one look. A mark belongs to a group if it is less than the width of
- * a mark away from the group's first mark.
+ * Puts marks of the same lane and the same look into groups. A mark belongs to a group if it is
+ * less than the width of a mark away from the first mark of the group.
  */
 function grouped(marks: readonly Mark[], scale: Scale): readonly MarkGroup[] {
   const groups: MarkGroup[] = [];
@@ -157,9 +164,10 @@ function grouped(marks: readonly Mark[], scale: Scale): readonly MarkGroup[] {
 }
 
 /**
- * Returns where each group of marks is drawn. If a group would cover an earlier group in its lane,
- * it is drawn further to the right, with a line to its value. If it would be too far from its value
- * there, it is drawn at its value and covers the earlier group.
+ * Returns where each group of marks is drawn. A group is drawn at its own value if it covers no
+ * earlier group of its lane there. Otherwise the group is drawn further to the right, with a line
+ * to its value. If that place is too far from the value, the group is drawn at its value and covers
+ * the earlier group.
  */
 function placed(marks: readonly Mark[], scale: Scale): readonly Placed[] {
   const ends = new Map<number, number>();

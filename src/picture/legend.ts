@@ -15,14 +15,17 @@ export interface Legend {
 }
 
 const rowPx = 20;
-/** Estimated width of a character of a legend, in px. Rather too large than too small. */
+/**
+ * Estimated width of a character of a legend, in px. The estimate is rather too large than too
+ * small, so that entries do not overlap.
+ */
 const characterPx = 6.8;
 const besideText = 20;
 const betweenEntries = 22;
 
 /**
- * Draws a legend, in as many rows as needed. It extends from `left` to the right edge of the
- * picture, and from `top` down. `left` and `top` are in px. `id` is the name of the picture.
+ * Draws a legend, in as many rows as needed. The legend extends from `left` to the right edge of
+ * the picture, and from `top` down. `left` and `top` are in px. `id` is the name of the picture.
  */
 export function legend(
   id: string,

@@ -6,7 +6,7 @@ import type { Interval, Scale } from './scale.ts';
 
 /** A picture of values along an axis, as one line or several. */
 export interface LineChart extends Frame {
-  /** Scales along X and Y. Their ranges are those of {@link lineRange}. */
+  /** `x` and `y` are the scales along X and Y. Their ranges are those of {@link lineRange}. */
   readonly x: Scale;
   readonly y: Scale;
   readonly xLabel: string;
@@ -31,7 +31,10 @@ export interface Point {
   readonly hint?: string;
 }
 
-/** Where a {@link LineChart} begins and ends along X and Y, in px. Y begins at the bottom. */
+/**
+ * Coordinates at which a {@link LineChart} begins and ends along X and Y, in px. The range of Y
+ * goes from the bottom of the chart to its top.
+ */
 export const lineRange: { readonly x: Interval; readonly y: Interval } = {
   x: chartRange,
   y: { from: 220, to: 28 },

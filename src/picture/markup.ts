@@ -10,7 +10,10 @@ export interface Element {
 /** A piece of SVG or HTML: an element, or a text that is escaped when it is written. */
 export type Markup = Element | string;
 
-/** Attributes of an element. Those that are undefined are left out. Numbers must be finite. */
+/**
+ * Attributes of an element. An attribute whose value is undefined is left out. Numbers must be
+ * finite.
+ */
 export type Attributes = Readonly<Record<string, string | number | undefined>>;
 
 /** Returns an element. `name` and the names of attributes come from the program, never from data. */
@@ -77,9 +80,9 @@ function write(markup: Markup, parts: string[]): void {
 }
 
 /**
- * Returns the text of a style sheet, which is not escaped. XML would decode escapes in a style
- * sheet, but HTML would not. A style sheet must therefore not contain a character that needs an
- * escape.
+ * Returns the text of a style sheet unchanged. It must not be escaped, because HTML does not decode
+ * escapes in a style sheet. XML does decode them. So a style sheet must not contain any character
+ * that needs an escape.
  */
 function styleText(css: Markup): Markup {
   assert(

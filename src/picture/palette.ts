@@ -1,6 +1,6 @@
 /**
- * Colours that people with any kind of colour vision can tell apart. Every meaning also has a shape
- * or a texture of its own. [Okabe and Ito, Color Universal Design, 2008]
+ * Names of the colours of pictures, which people with any kind of colour vision can tell apart.
+ * [Okabe and Ito, Color Universal Design, 2008]
  */
 export const tones = [
   'grey',

@@ -19,13 +19,16 @@ export interface Scale {
   /** Range of the coordinates, in px. */
   readonly range: Interval;
   /**
-   * Returns the coordinate of a value, in px. A value outside the scale gets the coordinate of the
-   * nearest value inside.
+   * Returns the coordinate of a value, in px. A value below the smallest value of the scale gets
+   * the coordinate of the smallest value. A value above the largest gets that of the largest.
    */
   readonly at: (value: number) => number;
   /** Values for an axis, in increasing order. */
   readonly ticks: readonly Tick[];
-  /** Coordinates, in px, of the centres of the cuts. A cut stands for values that are left out. */
+  /**
+   * Coordinates, in px, of the centres of the cuts. A cut is a place on the axis that stands for
+   * values that the scale leaves out.
+   */
   readonly cuts: readonly number[];
 }
 
@@ -43,17 +46,17 @@ export function linearScale(values: Interval, range: Interval, count?: number): 
 }
 
 /**
- * True if the interval is so short, compared with its values, that floating-point numbers cannot
- * tell labels inside it apart. For such an interval d3-scale fails or returns endless lists of
- * labels.
+ * True if the two ends of the interval are equal or almost equal. For such an interval, d3-scale
+ * fails or returns endless lists of labels.
  */
 function isPoint({ from, to }: Interval): boolean {
   return Math.abs(to - from) <= 1e-9 * Math.max(1e-6, Math.abs(from), Math.abs(to));
 }
 
 /**
- * Returns a logarithmic scale of positive values. Values that are not positive get the coordinate
- * of the smallest value. Labels are at 1, 2 and 5 times powers of ten, or at powers of ten only.
+ * Returns a logarithmic scale of positive values. A value that is not positive gets the coordinate
+ * of the smallest value of the scale. Labels are at 1, 2 and 5 times powers of ten. If these are
+ * more than nine, labels are at powers of ten only.
  */
 export function logScale(values: Interval, range: Interval): Scale {
   assert(values.from > 0 && values.to > 0, 'a logarithmic scale has positive values');
@@ -64,7 +67,7 @@ export function logScale(values: Interval, range: Interval): Scale {
   return { range, at: (value) => scale(Math.max(values.from, finite(value))), ticks, cuts: [] };
 }
 
-/** Units of times, and their lengths in ms. */
+/** Units in which labels can state times, each with its length in ms. */
 const units = [
   { name: 'ms', ms: 1 },
   { name: 's', ms: 1000 },
@@ -78,13 +81,16 @@ export interface TimeScale extends Scale {
   readonly unit: (typeof units)[number]['name'];
 }
 
-/** Width, in px, of a cut: the place in a time scale that stands for times that are left out. */
+/**
+ * Width, in px, of a cut. A cut is a place on the axis that stands for times that the scale leaves
+ * out.
+ */
 const cutPx = 14;
 
 /**
- * Returns a scale of times in ms. `pieces` are the periods that the scale shows, in order. Times
- * between two periods are left out: the scale has a cut there. One ms has the same length in all
- * periods.
+ * Returns a scale of times in ms. The scale shows the periods `pieces`, in order, and leaves out
+ * the times between two periods. A cut on the axis stands for these times. One ms has the same
+ * length in all periods.
  */
 export function timeScale(pieces: readonly Interval[], range: Interval): TimeScale {
   assert(pieces.length > 0, 'a time scale has at least one piece');
@@ -117,7 +123,7 @@ function finite(value: number): number {
   return value;
 }
 
-/** Returns the first digit of a number of the form d·10^n. */
+/** Returns the digit d of a number d·10^n, where d is from 1 to 9 and n is a whole number. */
 function mantissa(value: number): number {
   return Number(at(value.toExponential().split('e'), 0));
 }

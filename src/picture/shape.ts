@@ -64,7 +64,10 @@ function corners(x: number, y: number): Points {
   ];
 }
 
-/** Returns a plus sign whose arms end at the distance `reach` and are 2 · `half` wide. */
+/**
+ * Returns a plus sign around (0, 0). Each of the four arms has the length `reach`, measured from
+ * the centre, and the width 2 · `half`.
+ */
 function plus(reach: number, half: number): Points {
   const arm: Points = [
     [-half, -reach],
@@ -74,7 +77,7 @@ function plus(reach: number, half: number): Points {
   return [0, 1, 2, 3].flatMap((turns) => arm.map((point) => turned(point, turns)));
 }
 
-/** Turns a point by quarters around the centre. */
+/** Rotates a point around (0, 0) by `quarters` quarter turns. */
 function turned([x, y]: Points[number], quarters: number): Points[number] {
   return quarters === 0 ? [x, y] : turned([-y, x], quarters - 1);
 }

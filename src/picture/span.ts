@@ -1,7 +1,10 @@
 import { type Element, element } from './markup.ts';
 import type { Tone } from './palette.ts';
 
-/** Look of a span. A colour can have two meanings: one for plain spans, one for striped spans. */
+/**
+ * Look of a span, the rectangle of something that lasts. A plain and a striped span of the same
+ * colour can have different meanings.
+ */
 export interface SpanLook {
   readonly tone: Tone;
   /** `striped` spans have gaps between stripes. Default: `plain`. */
@@ -16,14 +19,20 @@ export interface Box {
   readonly height: number;
 }
 
-/** Draws a span in the picture `id`. A striped span needs the {@link stripes} of that picture. */
+/**
+ * Draws a span. `id` is the name of the picture. If the span is striped, the picture must also
+ * contain the patterns that {@link stripes} returns.
+ */
 export function spanBox(id: string, { tone, texture = 'plain' }: SpanLook, box: Box): Element {
   const fill = texture === 'striped' ? { fill: `url(#${id}-${tone})` } : {};
   const colour = texture === 'striped' ? '' : ` ${tone}`;
   return element('rect', { class: `span${colour}`, ...fill, ...box });
 }
 
-/** Returns the SVG patterns for the striped spans of the picture `id`, one for each tone. */
+/**
+ * Returns SVG patterns that fill striped spans: one pattern for each tone of the striped looks in
+ * `looks`. `id` is the name of the picture.
+ */
 export function stripes(id: string, looks: readonly SpanLook[]): Element {
   const tones = new Set(looks.filter(({ texture }) => texture === 'striped').map((it) => it.tone));
   const size = { width: 6, height: 6, patternUnits: 'userSpaceOnUse' };

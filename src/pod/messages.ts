@@ -11,15 +11,15 @@ import {
 } from './shape.ts';
 
 /**
- * A message from the master to a worker. A new membership begins whenever a Cloud TPU is lost;
- * `generation` is the number of the membership in which the message was sent.
+ * A message from the master to a worker. `generation` is the number of the membership in which the
+ * master sent the message. Whenever a Cloud TPU is lost, a new membership begins.
  */
 export type ToWorker =
   /** A new membership has begun: the worker leaves its step, if one runs, and answers `aborted`. */
   | { readonly kind: 'abort'; readonly generation: number }
   /**
-   * The worker loads its programs for this membership. `steps` has, for each program by its index,
-   * the number of steps done so far.
+   * The worker loads its programs for the membership `generation`. `steps` has, for each program by
+   * its index, the number of steps that have been applied to the program's parameters.
    */
   | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
   | ({ readonly kind: 'start-step'; readonly generation: number } & StepOrder)
@@ -37,9 +37,9 @@ export interface StepOrder {
   /** Number of the step, from 0 at the start of the program. */
   readonly step: number;
   /**
-   * True if the worker must first copy the parameters of another program, `Program.parametersFrom`,
-   * to this program. The copy is needed if the other program's parameters have changed since the
-   * last copy.
+   * True if the worker must copy parameters to this program before the step. They come from the
+   * program `Program.parametersFrom`. The value is false if they have not changed since the last
+   * copy.
    */
   readonly takeParameters: boolean;
 }
@@ -53,8 +53,9 @@ export type FromWorker =
       readonly generation: number;
       /**
        * For each program, by its index: the number of steps applied to the worker's parameters.
-       * Null if the worker has no parameters, for example because the worker is new. After a step
-       * the worker also keeps the parameters from before that step, until the next step begins.
+       * Null if the worker has no parameters, for example because the worker is new. A worker that
+       * has finished a step also keeps the parameters from before that step, until it begins the
+       * next one.
        */
       readonly steps: readonly number[] | null;
     }
@@ -72,8 +73,8 @@ export type FromWorker =
     }
   | ({ readonly kind: 'step-done'; readonly generation: number } & StepReport)
   /**
-   * Reports a fault of another Cloud TPU, `suspect`. The worker that reports the fault has not
-   * failed.
+   * The worker of Cloud TPU `tpu` reports a fault of another Cloud TPU, `suspect`. The worker
+   * itself has not failed.
    */
   | ({
       readonly kind: 'accused';
@@ -91,16 +92,16 @@ export interface StepReport {
   /** Digest of the weights after the step, 16 hexadecimal digits. */
   readonly digest: string;
   /**
-   * Bytes of each element of the outfeed. An element has the copies of all cores, in order of
-   * cores, or a single copy if its value is the same on every core.
+   * The elements of the outfeed, as bytes. If the value of an element can differ between cores, the
+   * element has one copy for each core, in order of cores. Otherwise it has a single copy.
    */
   readonly outfeed: readonly Uint8Array[];
   /** Wall time, in ms, of each phase of the step, in the order of `phases` (src/isa). */
   readonly phaseMs: readonly number[];
   /**
-   * Time, in ms, for which the step's all-reduces waited for frames of other Cloud TPUs: one entry
-   * for each link that enters the Cloud TPU from another one, in the order of `enteringLinks`
-   * (src/fabric). Empty if the worker does not measure waits.
+   * For each link that enters the Cloud TPU from another one: the time, in ms, for which the
+   * all-reduces of the step waited for frames on the link. The links are in the order of
+   * `enteringLinks` (src/fabric). Empty if the worker does not measure waits.
    */
   readonly linkWaitMs: readonly number[];
 }

@@ -7,9 +7,11 @@ import type { MasterStart } from './master/state.ts';
 import type { StepReport } from './messages.ts';
 
 /**
- * A slice with its programs loaded, as an experiment sees it. Steps are synchronous over all Cloud
- * TPUs; a step is committed when all Cloud TPUs have the same weights. Asynchronous methods wait
- * while the slice recovers from a loss, and reject with a PodError once the run has failed.
+ * A slice with its programs loaded, as an experiment sees it. All Cloud TPUs run each step
+ * together. A step is committed when all have finished it with the same weights.
+ *
+ * Asynchronous methods wait while the slice recovers from a loss. They reject with a PodError once
+ * the run has failed.
  */
 export interface Pod {
   readonly topology: Topology;
@@ -20,7 +22,7 @@ export interface Pod {
    */
   step(program: number): Promise<Commit>;
   /**
-   * Returns the bytes of each parameter of a program, as they lie in HBM; entry i is parameter i.
+   * Returns the parameters of a program, as bytes in the layout of HBM. Entry i is parameter i.
    * Call only between steps.
    */
   readParameters(program: number): Promise<readonly Uint8Array[]>;
@@ -47,8 +49,8 @@ export interface PodOptions {
   readonly mxu: 'fast' | 'systolic';
   /**
    * Policy after the loss of a Cloud TPU. Default: `none`. With any other policy, an interrupted
-   * step runs again from the parameters before the step. So a program that updates its parameters
-   * must be compiled with the option `keepPrevious`: it then keeps the old parameters in a step.
+   * step runs again. So a program that updates its parameters must keep the old parameters during a
+   * step: compile it with the option `keepPrevious`.
    */
   readonly recovery?: RecoveryPolicy;
   /**
@@ -58,21 +60,23 @@ export interface PodOptions {
   /** Called with each fault of the slice, and with each stage of the recovery from a fault. */
   readonly onNote?: (note: Note) => void;
   /**
-   * Called with the generation of each membership after the first, before any worker receives that
-   * generation. If the callback throws, no worker receives the generation and the run fails.
+   * Called when a new membership begins, with its generation, before any worker receives the
+   * generation. Not called for the first membership. If the callback throws, no worker receives the
+   * generation and the run fails.
    */
   readonly onMembership?: (generation: number) => void;
   /**
-   * Returns the newest parameters that were saved after at most `steps` steps of a program. Called
+   * Returns the newest parameters of a program that were saved after at most `steps` steps. Called
    * when no Cloud TPU has the current parameters any more. If the function is absent or returns
-   * undefined, the slice goes back to the parameters that `writeParameters` set last, or to zeros
-   * if `writeParameters` was never called.
+   * undefined, the slice goes back to the parameters that `writeParameters` set last. If
+   * `writeParameters` was never called, the parameters become zeros.
    */
   readonly saved?: (program: number, steps: number) => Promise<SavedParameters | undefined>;
 }
 
 /**
- * All parameters of a program, by parameter number, after the first `steps` steps of that program.
+ * All parameters of a program, as they were after its first `steps` steps. `values[i]` has the
+ * bytes of parameter i.
  */
 export interface SavedParameters {
   readonly steps: number;
@@ -83,14 +87,15 @@ export interface SavedParameters {
 export interface Program {
   readonly executable: Executable;
   /**
-   * Number of weights. The weights are the first parameters of the program. The digest covers only
-   * the weights. All Cloud TPUs must have the same digest after a step.
+   * Number of weights of the program. The weights are the program's first parameters. The digest of
+   * a program covers the weights and no other parameters. After a step, all Cloud TPUs must have
+   * the same digest.
    */
   readonly digested: number;
   /**
-   * Index of another program, from which this program copies its parameters before a step:
-   * parameter i from parameter i of the other program. Absent if this program has parameters of its
-   * own.
+   * Index of another program, the source of the parameters of this program. Before a step,
+   * parameter i of the source is copied to parameter i of this program. Absent if this program has
+   * parameters of its own.
    */
   readonly parametersFrom?: number;
   /** Source of the infeed. Absent when the executable has no infeed. */
@@ -103,12 +108,16 @@ export interface FeedSource {
   readonly dataset: string;
   readonly datasetSeed: number;
   readonly split: 'train' | 'test';
-  /** Digest of the split's contents on the master. A worker with other files throws `bad-data`. */
+  /**
+   * Digest of the contents of the split, as the master read them. A worker whose files have other
+   * contents fails with `bad-data`.
+   */
   readonly digest: string;
   readonly globalBatch: number;
   /**
-   * Order of the samples. `training`: each pass over the split is shuffled by `orderSeed`.
-   * `evaluation`: each pass is in the order of the split. Passes repeat without end.
+   * Order of the samples. `training`: each pass over the split is in a new random order, which
+   * follows from `orderSeed`. `evaluation`: each pass is in the order of the split. In both cases
+   * another pass follows each pass, without end.
    */
   readonly order: 'training' | 'evaluation';
   readonly orderSeed: number;
@@ -128,7 +137,7 @@ export interface Commit {
 }
 
 /**
- * Returns the mean wall time, in ms, of each phase of a step. The mean is over all Cloud TPUs. The
+ * Returns the wall time, in ms, of each phase of a step, as the mean over all Cloud TPUs. The
  * phases are in the order of `phases` (src/isa).
  */
 export function meanPhaseMs(reports: readonly StepReport[]): number[] {

@@ -4,11 +4,15 @@ import { PodError } from '../numerics/error.ts';
 export type FieldCheck = (value: unknown) => boolean;
 
 /**
- * The checks of all fields of an object, by field name. The object must not have any other field.
+ * One check for each field of an object, by the name of the field. An object with any other field
+ * is not valid.
  */
 export type Shape<T> = { readonly [F in keyof T]-?: FieldCheck };
 
-/** The field checks of each kind of message. A message must not have any other field. */
+/**
+ * For each kind of message, one check for each of its fields. A message with any other field is not
+ * valid.
+ */
 export type Shapes<M extends { readonly kind: string }> = {
   readonly [K in M['kind']]: Shape<Omit<Extract<M, { readonly kind: K }>, 'kind'>>;
 };
@@ -65,7 +69,8 @@ export function isOptional(holds: FieldCheck): FieldCheck {
 }
 
 /**
- * Checks the kind and all fields of a message. `receiver` names the receiving end in the error.
+ * Checks the kind and all fields of a message. `receiver` says, in the error message, who received
+ * the message.
  *
  * @throws PodError `worker-threw`, naming the wrong field.
  */

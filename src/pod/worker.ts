@@ -27,16 +27,17 @@ export interface WorkerState {
    */
   readonly loadedGeneration: number;
   readonly phase: WorkerPhase;
-  /** For each program, by its index: the number of the next step in this membership. */
+  /** For each program, by its index: the number of the only step that the worker may run next. */
   readonly next: readonly number[];
   /**
    * For each program, by its index: the number of steps applied to the program's parameters. Null
-   * if the worker has no parameters or cannot be certain of the number.
+   * if the worker has no parameters. Also null if the worker cannot know which parameters it has,
+   * because the master may be replacing them.
    */
   readonly steps: readonly number[] | null;
   /**
-   * True if the worker also has the parameters from before its last step. The next step overwrites
-   * the older parameters.
+   * True if the worker has the parameters from before its last step too, besides its current
+   * parameters. The next step overwrites them.
    */
   readonly keepsBefore: boolean;
 }
@@ -55,7 +56,7 @@ export type WorkerPhase =
 /** An event for a worker's state machine. */
 export type WorkerEvent =
   /**
-   * The worker has started, or has connected to a master again. The worker answers with `joined`.
+   * The worker has started, or has connected to a master again. It sends `joined` to the master.
    */
   | { readonly kind: 'started' }
   | { readonly kind: 'message'; readonly message: ToWorker }
@@ -181,7 +182,7 @@ function onLoad(
 }
 
 /**
- * Runs the ordered step if it is the next step of its program; ignores any other order. So an order
+ * Runs the ordered step if it is the next step of its program. Ignores any other order, so an order
  * that arrives twice is carried out once.
  */
 function onStartStep(
@@ -211,11 +212,10 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
 }
 
 /**
- * Returns true if a worker has the parameters after `wanted` steps of each program. `steps` is the
- * number of steps applied to the worker's current parameters. With `keepsBefore` the worker also
- * has the parameters from before its last step. `copiesParameters` is true for a program that
- * copies its parameters from another program, as an evaluation does. Such a program is not checked,
- * because it has no parameters of its own that could be missing.
+ * Returns true if a worker has, for each program i, the parameters after `wanted[i]` steps.
+ * `steps[i]` is the number of steps applied to the parameters that it has. With `keepsBefore` the
+ * worker also has the parameters from before its last step. A program with `copiesParameters[i]`
+ * takes its parameters from another program and is not checked.
  */
 export function hasParametersAfter(
   steps: readonly number[] | null,

@@ -2,8 +2,8 @@ import type { TrainEvent } from '../experiment/event.ts';
 import { codeOf, messageOf } from '../numerics/error.ts';
 
 /**
- * Version of the fields of {@link RunEvent}. A change of the fields must raise the version if older
- * versions of this program would misread the changed events. An additional field does not raise it.
+ * Version of the fields of {@link RunEvent}. Raise it if a change of the fields would make older
+ * versions of this program misread the events. A new field alone is no reason to raise it.
  */
 export const eventVersion = 1;
 
@@ -18,7 +18,7 @@ export interface Numbered {
   readonly v: typeof eventVersion;
   /** Number of the event, from 0. If a run has several masters, each master counts from 0. */
   readonly n: number;
-  /** Number of the membership to which the event belongs; absent if there is none yet. */
+  /** Number of the membership in which the event happened; absent before the first membership. */
   readonly generation?: number;
 }
 
@@ -26,12 +26,15 @@ export interface Numbered {
 export type RunFact = TrainEvent | PodEvent | Failed;
 
 /**
- * An event of the cluster. It tells that a worker has joined, was lost or could not start, that a
- * spare worker waits, that a connection was turned away, or what a master found in its commit log.
+ * An event that the cluster tells. For example, a worker has joined, was lost or could not start; a
+ * spare worker waits; or a connection was turned away.
  */
 export interface PodEvent {
   readonly kind: 'pod';
-  /** Name of the event, which is the `msg` of its log line: `joined`, `worker-gone`. */
+  /**
+   * Name of the event, such as `joined` or `worker-gone`. The log line of the event has it as
+   * `msg`.
+   */
   readonly msg: string;
   /** Level of the log line. */
   readonly level: 'info' | 'warn';
@@ -43,8 +46,8 @@ export interface PodEvent {
 export interface Failed {
   readonly kind: 'failed';
   /**
-   * Code of the error; null for an error without a code, which is a defect of this program. In the
-   * record of a simulation it is always null.
+   * Code of the error. Null if the error has no code, which means a defect of this program. In the
+   * record of a simulation the code is always null.
    */
   readonly code: string | null;
   readonly message: string;
@@ -64,17 +67,17 @@ export function withoutNumber<T extends RunFact>(event: T): Omit<T, 'v' | 'n'> {
   return rest;
 }
 
-/** Makes the event of an error that ended the run. */
+/** Returns the event that tells of `error`, the error that ended the run. */
 export function failed(error: unknown): Failed {
   return { kind: 'failed', code: codeOf(error), message: messageOf(error) };
 }
 
-/** Kinds of events that can be told before the last check of the run has passed. */
+/** Kinds of events that can be told while the run is still being checked. */
 const early: readonly RunFact['kind'][] = ['started', 'note', 'pod', 'failed'];
 
 /**
- * True for an event that is told only after all checks of the run have passed. Once such an event
- * is told, the files of the run may be changed.
+ * True for an event that is told only after all checks of the run have passed. From then on the run
+ * may change its files.
  */
 export function isUnderWay({ kind }: RunFact): boolean {
   return !early.includes(kind);

@@ -15,14 +15,17 @@ export interface JudgedRun {
   /** Error of a failed run; empty otherwise. */
   readonly message: string;
   /**
-   * What happened to each fault, planned or drawn by chance. `injectedMs` is on the same clock as
-   * the `time` of an event.
+   * What happened to each fault: to those that the plan lists, and to those that were drawn at
+   * random. `injectedMs` is on the same clock as the field `time` of recorded events.
    */
   readonly faults: readonly FaultOutcome[];
   readonly verdicts: readonly Verdict[];
 }
 
-/** A time in ms; absent if the event that it belongs to, such as a report, never happened. */
+/**
+ * A time in ms. Absent if there was no such moment: for example, no time of the report if a fault
+ * was never reported.
+ */
 const time = real.optional();
 
 const outcome: z.ZodType<FaultOutcome> = z

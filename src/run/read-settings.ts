@@ -9,18 +9,19 @@ import { runFiles } from './files.ts';
 import { type RunSettings, settingsSchema } from './schema.ts';
 
 /**
- * Reads the settings of the run that a folder records; undefined if the folder records none.
+ * Reads the settings of a run from the run folder `folder`. Returns undefined if the folder has no
+ * settings.
  *
  * @throws PodError `bad-data` if the file of the settings is damaged or was written by another
- * version of this program, `io` if it cannot be read.
+ * version of this program. PodError `io` if the file cannot be read.
  */
 export function readSettings(folder: string): RunSettings | undefined {
   return readJson(join(folder, runFiles.config), settingsSchema);
 }
 
 /**
- * Reads a JSON file of a record; undefined if there is no such file. Throws the errors of
- * {@link readSettings}.
+ * Reads a JSON file of a run folder. Returns undefined if there is no such file. Throws the same
+ * errors as {@link readSettings}.
  */
 export function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
   const file = readRegularFile(path, jsonBytesMax);
@@ -35,8 +36,9 @@ export function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
 const jsonBytesMax = 2 ** 24;
 
 /**
- * Returns `value` if it matches `schema`. Throws `bad-data` otherwise: the message names the
- * version if another version of this program wrote the value, else the first wrong field.
+ * Returns `value` if it matches `schema`. Otherwise throws `bad-data`. If another version of this
+ * program wrote the value, the message names that version. If not, the message names the first
+ * wrong field.
  */
 export function checked<T>(place: string, value: unknown, schema: z.ZodType<T>): T {
   const found = schema.safeParse(value);
@@ -49,7 +51,7 @@ export function checked<T>(place: string, value: unknown, schema: z.ZodType<T>):
   throw new PodError('bad-data', `${place}: damaged: ${mismatch(found.error)}`);
 }
 
-/** Returns the error for a file of a record that could not be opened. */
+/** Returns the error for a file of a run folder that could not be opened. */
 export function unreadable(path: string, file: NoFile): PodError {
   if (file.kind === 'missing') return missing(path);
   const { found, cause } = file;
@@ -57,7 +59,7 @@ export function unreadable(path: string, file: NoFile): PodError {
   return new PodError('bad-data', `${path}: expected a regular file, found ${found}`);
 }
 
-/** Returns the error for a file that a record must have and that is not there. */
+/** Returns the error for a file that a run folder must have, but does not have. */
 export function missing(path: string): PodError {
   return new PodError('bad-data', `${path}: expected a record of --run, found nothing there`);
 }

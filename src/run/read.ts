@@ -27,8 +27,8 @@ export interface RecordedRun {
 }
 
 /**
- * Reads the record of a run. The run may still go on. An event whose line is not complete yet is
- * left out.
+ * Reads the record of a run from its run folder. The run may still go on. If the last line of the
+ * events is not complete yet, it is left out.
  *
  * @throws PodError `bad-data` if the folder has no record, or if a file of the record is damaged or
  * was written by another version of this program. The message names the file and, for an event, the
@@ -65,8 +65,9 @@ function readEvents(path: string): Pick<RecordedRun, 'events' | 'lost'> {
 }
 
 /**
- * Returns how many events are missing between two consecutive lines of the file of events, `before`
- * and `next`. Throws `bad-data` if the event `next` is not newer than the event `before`.
+ * Returns the number of events that are missing between two consecutive lines of the file of
+ * events. `before` and `next` are the events of these lines. Throws `bad-data` if `next` is not
+ * newer than `before`.
  */
 function lostBetween(
   place: string,

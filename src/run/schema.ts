@@ -19,12 +19,18 @@ const quantiles = z.looseObject({ p50: real, p90: real, max: real });
 const linkWait = z.looseObject({ link: text(), waitMs: real });
 const refusal = z.looseObject({ name: text(), reason: text() });
 
-/** Returns the field schemas of an object with one field for each phase of a step. */
+/**
+ * Returns an object with one field for each phase of a step. The name of the field is the phase,
+ * its value is `schema`.
+ */
 function ofPhases<T extends z.ZodType>(schema: T): Record<Phase, T> {
   return Object.fromEntries(phases.map((phase) => [phase, schema])) as Record<Phase, T>;
 }
 
-/** Returns the field schemas of {@link ofPhases}, and a field `commit` for the commit of a step. */
+/**
+ * Returns an object with one field for each phase of a step, and a field `commit`. The value of
+ * every field is `schema`.
+ */
 export function byPhase<T extends z.ZodType>(schema: T): Record<keyof PhaseMs, T> {
   return { ...ofPhases(schema), commit: schema };
 }
@@ -75,10 +81,10 @@ export const reportSchema: z.ZodType<Report> = z.looseObject({
     .exactOptional(),
 });
 
-/** Schema of a phase of a step. The time of `commit` belongs to no Cloud TPU. */
+/** Schema of a phase that a Cloud TPU runs in a step. The commit of the step is no such phase. */
 const phase = z.enum(phases);
 
-/** Schema of the effect of the slowest Cloud TPU of a step. */
+/** Schema of {@link StepTiming}: how the slowest Cloud TPU of a step delayed the others. */
 export const timing: z.ZodType<StepTiming> = z.looseObject({
   ...{ slowestPhase: phase, slowestSince: count, waitMs: real, causedMs: real },
   slowestLink: linkWait.exactOptional(),
@@ -104,8 +110,8 @@ function eventOf<K extends string, S extends z.ZodRawShape>(kind: K, fields: S) 
 }
 
 /**
- * Schema of a line of `events.ndjson`. Fields that the schema does not name are kept, because a
- * later version of this program may add fields without raising {@link eventVersion}.
+ * Schema of a line of `events.ndjson`. Reading keeps fields that the schema does not name, because
+ * a later version of this program may add fields without raising {@link eventVersion}.
  */
 export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind', [
   eventOf('started', {

@@ -8,8 +8,8 @@ export interface Sink {
 }
 
 /**
- * The events of a run as one stream: numbers each event and passes it to every sink. All sinks
- * receive the same events in the same order.
+ * The stream of the events of a run. It numbers each event and passes the event to every sink. All
+ * sinks receive the same events in the same order.
  */
 export class RunStream {
   readonly #sinks: readonly Sink[];
@@ -52,7 +52,7 @@ export class RunStream {
   }
 }
 
-/** Returns the membership that an event itself names; undefined if it names none. */
+/** Returns the number of the membership that an event itself names; undefined if it names none. */
 function generationIn(fact: RunFact): number | undefined {
   if (fact.kind === 'note') return fact.note.generation;
   const named = fact.kind === 'pod' ? fact.fields['generation'] : undefined;

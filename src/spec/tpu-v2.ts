@@ -24,22 +24,25 @@ export const tpuV2 = {
   /** Matrix units (MXUs) of a core. [CACM 2020; Cloud TPU docs] */
   mxusPerCore: 1,
   /**
-   * Published peak of a chip in bf16, in FLOP/s. The figure is rounded: clock times multipliers
-   * gives 45.9e12. [Ying 2018]
+   * Published peak of a chip in bf16, in FLOP/s. The figure is rounded: 2 cores with 128×128
+   * multipliers, 2 operations per cycle and multiplier, and 700 MHz give 45.9e12. [Ying 2018]
    */
   nominalFlopsPerSecondPerChip: 45e12,
   /** Side of the MXU's square array: 128×128 bf16 multipliers, f32 accumulators. [CACM 2020] */
   mxuSide: 128,
-  /** Rows of the left operand that enter the MXU's array in one pass. [JAX scaling book] */
+  /**
+   * Number of rows of the left operand that the MXU takes in one pass, which is the matmul
+   * bf16[8,128] × bf16[128,128]. [JAX scaling book]
+   */
   mxuPassRows: 8,
   /**
-   * Cycles that one pass takes. A pass is the matmul bf16[8,128] × bf16[128,128]. [JAX scaling
-   * book]
+   * Number of cycles of one pass of the MXU, which is the matmul bf16[8,128] × bf16[128,128]. [JAX
+   * scaling book]
    */
   mxuPassCycles: 8,
   /**
-   * Cycles from the first input to the first sum: data move 128 cells to the right and 128 cells
-   * down through the array. [assumed]
+   * Number of cycles from the first input of the MXU to its first sum: data move through 128 cells
+   * to the right and 128 cells down. [assumed]
    */
   mxuFillCycles: 256,
 
@@ -55,18 +58,21 @@ export const tpuV2 = {
   /** HBM of a core: 8 GiB, half of a chip's 16 GiB. [Cloud TPU docs] */
   hbmBytesPerCore: 8_589_934_592,
   /**
-   * HBM of a core that the system reserves: 528 MiB. [XLA's messages when HBM is full, as users of
-   * TPU v2 have published them; some of these messages say 530 MiB]
+   * HBM of a core that the system reserves: 528 MiB. [messages of XLA about full HBM, published by
+   * users of TPU v2; some messages say 530 MiB]
    */
   hbmReservedBytesPerCore: 553_648_128,
   /**
    * Peak bandwidth of a chip's HBM, in bytes per second. [Ying 2018] The Cloud profiler showed
-   * nearly the same: 2416e9 for a Cloud TPU, which is 604e9 for a chip. CACM 2020 says 700e9.
+   * 2416e9 for a Cloud TPU, which is 604e9 for each of its four chips. CACM 2020 says 700e9.
    */
   hbmBytesPerSecondPerChip: 600e9,
-  /** Rows of a tile. Arrays in HBM are padded to tiles of 8×128. [Cloud TPU performance guide] */
+  /**
+   * Number of rows of a tile. An array in HBM is padded so that it consists of whole tiles of 8×128
+   * elements. [Cloud TPU performance guide]
+   */
   tileSublanes: 8,
-  /** Columns of a tile. [Cloud TPU performance guide] */
+  /** Number of columns of a tile of an array in HBM. [Cloud TPU performance guide] */
   tileLanes: 128,
 
   /** Vector memory (VMEM): 32 Ki × 128 words of 32 bits. [Hot Chips 2020] */
@@ -78,7 +84,10 @@ export const tpuV2 = {
   instructionBits: 322,
   /** Largest number of operations of each kind in one instruction. [IEEE Micro 2021] */
   instructionSlots: { scalar: 2, vector: 4, matrixPush: 1, matrixPop: 1, misc: 1, immediates: 6 },
-  /** How many vector slots of an instruction can load or store. [IEEE Micro 2021] */
+  /**
+   * Largest number of loads and stores among the vector operations of one instruction. [IEEE Micro
+   * 2021]
+   */
   vectorMemorySlots: 2,
 
   /** ICI links of a chip: left, right, up, down. [CACM 2020] */
@@ -92,19 +101,22 @@ export const tpuV2 = {
   iciHopSeconds: 1e-6,
 
   /**
-   * Columns of chips of a Cloud TPU, which is a board of 2×2 chips and its host. [Cloud TPU docs]
+   * Number of columns of chips in a Cloud TPU. A Cloud TPU is a board of 2×2 chips, with its host.
+   * [Cloud TPU docs]
    */
   chipColumnsPerCloudTpu: 2,
-  /** Rows of chips of a Cloud TPU. [Cloud TPU docs] */
+  /** Number of rows of chips in a Cloud TPU. [Cloud TPU docs] */
   chipRowsPerCloudTpu: 2,
-  /** Cloud TPUs of a whole pod of 16×16 chips. [Ying 2018; CACM 2020] */
+  /** Number of Cloud TPUs in a whole pod, which has 16×16 chips. [Ying 2018; CACM 2020] */
   cloudTpusPerPod: 64,
-  /** Columns and rows of chips of a whole pod, which is a torus. [CACM 2020] */
+  /**
+   * Number of columns of chips in a whole pod, and number of rows. The pod is a torus. [CACM 2020]
+   */
   podChipColumns: 16,
   podChipRows: 16,
   /**
-   * An axis with this many chips has a wrap-around link; a shorter axis has none. So only a whole
-   * pod has wrap-around links along both axes. [assumed]
+   * Number of chips along an axis that has a wrap-around link. A shorter axis has none, so only a
+   * whole pod has wrap-around links along both axes. [assumed]
    */
   wrapAroundChips: 16,
 
@@ -119,10 +131,13 @@ export interface SliceFigures {
   readonly cloudTpus: number;
   readonly chips: number;
   readonly cores: number;
-  /** Peak of all MXUs in bf16. A multiplication and an addition count as two operations. */
+  /**
+   * Peak of all MXUs together, in bf16 operations per second. A multiplication with an addition
+   * counts as two operations.
+   */
   readonly flopsPerSecond: number;
   readonly hbmBytes: number;
-  /** `hbmBytes` without the part that the system reserves. */
+  /** Bytes of HBM that programs can use: `hbmBytes` minus what the system reserves. */
   readonly hbmUsableBytes: number;
   readonly hbmBytesPerSecond: number;
   readonly watts: number;
@@ -161,7 +176,7 @@ export const flopsPerSecondPerCore: number =
 export const vectorOpsPerSecondPerCore: number =
   tpuV2.vectorLanes * tpuV2.vectorSublanes * tpuV2.vectorAlus * tpuV2.clockHz;
 
-/** HBM of a core that a program may use, in bytes. */
+/** Bytes of a core's HBM that a program may use. */
 export const hbmUsableBytesPerCore: number = tpuV2.hbmBytesPerCore - tpuV2.hbmReservedBytesPerCore;
 
 /** Bandwidth of an ICI link in each direction: 62 GB/s. */

@@ -13,15 +13,15 @@ export interface PlacedFault {
   readonly fault: Fault;
 }
 
-/** A placed fault that lasts until the end of the run, unless `for` gives it an earlier end. */
+/** A placed fault to which `for` can give an end. */
 export interface LastingFault extends PlacedFault {
-  /** Returns the same fault with an end: it lasts for a number of steps or of milliseconds. */
+  /** Returns the same fault with an end. It then lasts for a number of steps or of milliseconds. */
   for(duration: Duration): PlacedFault;
 }
 
-/** A fault whose position in the run is still missing. */
+/** A fault that has no position in the run yet. The method `at` gives it one. */
 export interface Unplaced<Placed extends PlacedFault> {
-  /** Returns the fault at a position of the run, such as `{ step: 10, phase: 'update' }`. */
+  /** Returns the fault with its position in the run, such as `{ step: 10, phase: 'update' }`. */
   at(position: Position): Placed;
 }
 
@@ -60,14 +60,17 @@ export function slow(tpu: number, { factor }: { readonly factor: number }): Unpl
   return lasting((at) => ({ fault: 'slow', tpu, at, factor }));
 }
 
-/** Returns a fault: the clock of a worker jumps by `ms` milliseconds, which may be negative. */
+/**
+ * Returns a fault: the clock of a worker jumps by `ms` milliseconds. A negative `ms` means a jump
+ * back.
+ */
 export function clockJump(tpu: number, { ms }: { readonly ms: number }): Unplaced<PlacedFault> {
   return placing((at) => ({ fault: 'clock-jump', tpu, at, ms }));
 }
 
 /**
- * Returns a fault: one bit of a worker's memory flips. `in` names the memory. `bit` is the number of
- * the bit in it, from 0; if it is absent, the pod chooses the bit.
+ * Returns a fault: one bit in a memory of a worker flips. `in` says in which memory. `bit` is the
+ * number of the bit in that memory, from 0. Without `bit`, the pod chooses a bit.
  */
 export function flipBit(
   tpu: number,
@@ -104,7 +107,10 @@ export function cutOffMaster({ ms }: { readonly ms: number }): Unplaced<PlacedFa
   return placing((at) => ({ fault: 'master-cut-off', at, for: { ms } }));
 }
 
-/** Returns a fault: a second master begins while the first lives. The workers go over to it. */
+/**
+ * Returns a fault: a second master starts while the first is alive. The workers leave the first
+ * master and join the second.
+ */
 export function secondMaster(): Unplaced<PlacedFault> {
   return placing((at) => ({ fault: 'second-master', at }));
 }
@@ -114,7 +120,9 @@ export function fillDisk(): Unplaced<LastingFault> {
   return lasting((at) => ({ fault: 'disk-full', at }));
 }
 
-/** Returns a fault: each operation of a checkpoint on the disk takes `ms` milliseconds longer. */
+/**
+ * Returns a fault: each operation on the disk of the checkpoints takes `ms` milliseconds longer.
+ */
 export function slowDisk({ ms }: { readonly ms: number }): Unplaced<LastingFault> {
   return lasting((at) => ({ fault: 'slow-disk', at, ms }));
 }
@@ -124,7 +132,10 @@ export function tearWrite(): Unplaced<PlacedFault> {
   return placing((at) => ({ fault: 'torn-write', at }));
 }
 
-/** Returns a fault: the master loses power right after its next rename, which is lost. */
+/**
+ * Returns a fault: the master renames a file or folder and then at once loses power, so that the
+ * rename is lost.
+ */
 export function loseRename(): Unplaced<PlacedFault> {
   return placing((at) => ({ fault: 'lost-rename', at }));
 }
@@ -135,8 +146,8 @@ export function damageCheckpoint(): Unplaced<PlacedFault> {
 }
 
 /**
- * Returns a fault: messages between different groups of Cloud TPUs are lost. The master counts as a
- * member of the first group.
+ * Returns a fault: the Cloud TPUs are divided into groups, and messages from one group to another
+ * are lost. The master belongs to the first group.
  */
 export function partition(
   first: readonly number[],
@@ -147,9 +158,9 @@ export function partition(
 }
 
 /**
- * The links that a fault affects. Either the name of one directed link between chips, such as
- * `chip(3,1)+x`; or the numbers of two neighbouring Cloud TPUs, which stand for all links from the
- * first to the second.
+ * The links that a fault affects, in one of two forms. A text is the name of one directed link
+ * between chips, such as `chip(3,1)+x`. A pair has the numbers of two neighbouring Cloud TPUs, and
+ * means all links from the first to the second.
  */
 export type Link = string | readonly [number, number];
 
@@ -162,20 +173,23 @@ export interface LinkOptions {
 /** Options of a fault that affects a share of the frames of a link. */
 export interface FrameOptions extends LinkOptions {
   /**
-   * Share of the frames that are affected, greater than 0 and at most 1. Default for a fault with
-   * an end: 1. A fault with neither a share nor an end affects one frame.
+   * Share of the frames that the fault affects, greater than 0 and at most 1. If the share is
+   * absent, a fault with an end affects all frames, and a fault without an end affects one frame.
    */
   readonly share?: number;
 }
 
-/** Returns a fault: a link carries nothing. Frames sent meanwhile arrive when the fault ends. */
+/**
+ * Returns a fault: a link carries nothing. Frames that are sent during the fault arrive when it
+ * ends.
+ */
 export function cutLink(link: Link, options?: LinkOptions): Unplaced<LastingFault> {
   return ofLink('link-down', link, options);
 }
 
 /**
- * Returns a fault: each frame of a link arrives later by `ms` milliseconds plus a further time that
- * varies from 0 to `jitterMs`.
+ * Returns a fault: each frame of a link arrives late. The delay is `ms` milliseconds plus a time
+ * that varies from 0 to `jitterMs` milliseconds.
  */
 export function delayLink(
   link: Link,
@@ -207,7 +221,7 @@ export function duplicateFrames(link: Link, options?: FrameOptions): Unplaced<La
   return ofLink('duplicate', link, options);
 }
 
-/** Returns a fault: frames of a link are overtaken by the next frame. */
+/** Returns a fault: frames of a link arrive after the frame that was sent next. */
 export function reorderFrames(link: Link, options?: FrameOptions): Unplaced<LastingFault> {
   return ofLink('reorder', link, options);
 }
@@ -222,7 +236,7 @@ export function corruptFrames(link: Link, options?: FrameOptions): Unplaced<Last
   return ofLink('corrupt', link, options);
 }
 
-/** Parameters of a fault of a link. The kind of the fault decides which of them it has. */
+/** All parameters that faults of links can have. Each kind of fault has some of them. */
 type LinkParameters = Partial<Omit<LinkFault, 'fault' | 'link' | 'at' | 'for'>>;
 
 function ofLink(

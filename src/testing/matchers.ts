@@ -13,11 +13,12 @@ export interface Matched {
 /** Bounds of a recovery. A bound that is absent is not checked. */
 export interface RecoveryBounds {
   /**
-   * Longest time, in ms, from the injection of a fault to the first step that is committed after
-   * the report of the fault. If there is no report: to the first one committed after the injection.
+   * Longest time, in ms, of a recovery. The time begins when a fault is injected. It ends with the
+   * first commit of a step after the report of the fault. If the fault was not reported, it ends
+   * with the first commit after the injection.
    */
   readonly withinMs?: number;
-  /** Largest number of committed steps that ran again. */
+  /** Largest allowed number of committed steps that ran again. */
   readonly steps?: number;
 }
 
@@ -30,8 +31,8 @@ export const matchers: {
 } = { toMatchFaultFree, toHaveRecovered, toBlame, toHoldExpectations };
 
 /**
- * Passes if the run committed every step once and in order, with the weights and the loss of the
- * same run without faults.
+ * Passes if the run committed every step once and in order, and if its weights and losses are those
+ * of the same run without faults.
  */
 function toMatchFaultFree(received: unknown): Matched {
   const run = podRun(received, 'toMatchFaultFree');
@@ -48,8 +49,8 @@ function toMatchFaultFree(received: unknown): Matched {
 }
 
 /**
- * Passes if the run was completed and recovered from each of its faults within the bounds. Fails for
- * a run without faults and for a fault that was never injected.
+ * Passes if the run was completed and has recovered from each of its faults within the bounds.
+ * Fails if the run has no faults, or if one of its faults was never injected.
  */
 function toHaveRecovered(received: unknown, bounds: RecoveryBounds = {}): Matched {
   const run = podRun(received, 'toHaveRecovered');
@@ -60,13 +61,16 @@ function toHaveRecovered(received: unknown, bounds: RecoveryBounds = {}): Matche
   return judged(run, expected, { recovery: { time, ...(steps !== undefined && { steps }) } });
 }
 
-/** Bound of a recovery if a test gives no `withinMs`. Only a missing recovery takes longer. */
+/**
+ * Bound of the time of a recovery, for tests that give no `withinMs`. The bound is so long that it
+ * is broken only if there was no recovery at all.
+ */
 const anyTime = '<=100000min';
 
 /**
- * Passes if, for at least one of the faults, the first report after it names Cloud TPU `tpu`. A
- * report of the fault `slow` is a named straggler. A report of any other fault is a loss, a
- * suspicion or a quarantine.
+ * Passes if, for at least one fault of the run, the first report after the fault names Cloud TPU
+ * `tpu`. A fault `slow` is reported as a straggler. Any other fault of a Cloud TPU or a link is
+ * reported as a loss, a suspicion or a quarantine.
  */
 function toBlame(received: unknown, tpu: number): Matched {
   const run = podRun(received, 'toBlame');
@@ -83,18 +87,18 @@ function toBlame(received: unknown, tpu: number): Matched {
   };
 }
 
-/** Passes if all expectations of the plan hold, as `pod chaos run` judges them. */
+/** Passes if all expectations of the plan hold, by the same rules as in `pod chaos run`. */
 function toHoldExpectations(received: unknown): Matched {
   const run = podRun(received, 'toHoldExpectations');
   return matched('to hold its expectations', broken(run.verdicts));
 }
 
-/** Judges a run by expectations; `expected` completes the sentence "expected the run …". */
+/** Judges a run by `expect`. In the message, `expected` follows the words "expected the run". */
 function judged(run: PodRun, expected: string, expect: Expectations): Matched {
   return matched(expected, broken(run.judge(expect)));
 }
 
-/** Returns a matcher's result: passes if there is no problem. */
+/** Returns the result of a matcher. It passes if `problems` is empty. */
 function matched(expected: string, problems: readonly string[]): Matched {
   const pass = problems.length === 0;
   return {
@@ -106,7 +110,9 @@ function matched(expected: string, problems: readonly string[]): Matched {
   };
 }
 
-/** Returns a line for each expectation that does not hold: what was expected, what was found. */
+/**
+ * Returns one line for each expectation that does not hold: what was expected and what was found.
+ */
 function broken(verdicts: readonly Verdict[]): readonly string[] {
   return verdicts
     .filter(({ holds }) => !holds)
@@ -129,10 +135,13 @@ function blameOf({ blamed, injectedMs }: FaultOutcome): string {
     : `found a report that names Cloud TPU ${blamed}`;
 }
 
-/** Largest bound, in ms or in steps. */
+/** Largest bound that a test may give: in ms for `withinMs`, in steps for `steps`. */
 const boundMax = 86_400_000;
 
-/** Returns a bound as plans have it, such as `<=2000ms`; undefined without a bound. */
+/**
+ * Returns a bound in the form that plans use, such as `<=2000ms`. Returns undefined if `value` is
+ * undefined.
+ */
 function bound(name: string, value: number | undefined, unit: string): string | undefined {
   if (value === undefined) return undefined;
   if (value >= 0 && value <= boundMax) return `<=${Number(value.toFixed(3))}${unit}`;
@@ -141,9 +150,9 @@ function bound(name: string, value: number | undefined, unit: string): string | 
 }
 
 /**
- * Returns a received value as the result of a run.
+ * Returns `received` if it is the result of a run.
  *
- * @throws PodError `bad-plan` for any other value, such as a promise that was not awaited.
+ * @throws PodError `bad-plan` if it is anything else, such as a promise that was not awaited.
  */
 function podRun(received: unknown, matcher: string): PodRun {
   if (received instanceof PodRun) return received;

@@ -24,9 +24,9 @@ export class PodRun {
   readonly #faultFree: Observation | undefined;
   readonly ground: Ground;
   /**
-   * What happened to each fault: when it was injected, when it was noticed, when the run had
-   * recovered, and which Cloud TPU was blamed. For a lost row or column, each of its Cloud TPUs has
-   * an entry, whose fault is `kill`.
+   * One entry for each fault: when it was injected, when it was noticed, when the run had
+   * recovered, and which Cloud TPU was blamed. A lost row or column has one entry for each of its
+   * Cloud TPUs instead, with the fault `kill`.
    */
   readonly faults: readonly FaultOutcome[];
   /** One entry for each expectation of the plan, with what was found. */
@@ -72,7 +72,7 @@ export class PodRun {
     return this.#seen.notes;
   }
 
-  /** Cloud TPUs that were named because they were the slowest for several steps in a row. */
+  /** Cloud TPUs that the run named because each was the slowest for several steps in a row. */
   get stragglers(): Observation['stragglers'] {
     return this.#seen.stragglers;
   }
@@ -82,7 +82,7 @@ export class PodRun {
     return this.#seen.beginMs;
   }
 
-  /** Time when the last step had ended. */
+  /** Time when the last step had ended. If the run failed, the time of its failure. */
   get endMs(): number {
     return this.#seen.endMs;
   }
@@ -93,9 +93,9 @@ export class PodRun {
   }
 
   /**
-   * Judges the run by `expect` instead of the expectations of its plan. The first entry says
-   * whether all faults were injected. The second says whether the run ended as expected, by default
-   * with `done`. After them comes one entry for each other expectation.
+   * Judges the run by `expect` instead of by the expectations of its plan. The first entry says
+   * whether all faults were injected. The second entry says whether the run ended as expected: with
+   * `done`, if `expect` does not say how. Then follows one entry for each other expectation.
    */
   judge(expect: Expectations): readonly Verdict[] {
     return judge({ ...this.#plan, expect }, this.#topology, this.#seen, this.#faultFree);

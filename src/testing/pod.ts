@@ -17,8 +17,8 @@ export interface PodOptions extends RunSettings {
    */
   readonly ground?: Ground;
   /**
-   * False if the same run without faults is not needed. Then it is not trained, and
-   * `toMatchFaultFree` fails. Default: true.
+   * True if the same run without faults is trained too, to compare with. `toMatchFaultFree` needs
+   * it and fails without it. Default: true.
    */
   readonly faultFree?: boolean;
 }
@@ -33,16 +33,16 @@ interface Parts {
 }
 
 /**
- * Describes a run on a pod. By default the pod replaces a lost Cloud TPU (`recovery: 'replace'`);
- * the other defaults are those of `pod train`.
+ * Describes a run on a pod. By default the pod replaces a lost Cloud TPU (`recovery: 'replace'`).
+ * All other settings have the defaults of `pod train`.
  */
 export function pod(options: PodOptions = {}): PodTest {
   return new PodTest({ options, faults: [], file: undefined, expect: {}, hooks: [] });
 }
 
 /**
- * The description of a run on a pod, with the faults to inject. No method changes the description:
- * each method except `train` returns a new one.
+ * The description of a run on a pod, with the faults to inject. A description never changes.
+ * `train` trains the run; every other method returns a new description.
  */
 export class PodTest {
   readonly #parts: Parts;
@@ -58,8 +58,8 @@ export class PodTest {
   }
 
   /**
-   * Takes settings, faults and expectations from a plan file too. Settings and expectations that
-   * are given in code override those of the file. The path is relative to the present folder.
+   * Adds the settings, faults and expectations of the plan file at `path`, which is relative to the
+   * working directory. Settings and expectations that are given in code override those of the file.
    */
   plan(path: string): PodTest {
     return this.#with({ file: path });
@@ -71,16 +71,16 @@ export class PodTest {
   }
 
   /**
-   * Calls `hook` with each event of the run. A pod of threads calls it at once, a pod of processes
-   * within about 100 ms, a simulation after the end of the run. If the hook throws an error, the
-   * run ends and `train` rejects with that error. The hook must not be asynchronous, because
-   * nothing waits for it.
+   * Calls `hook` with each event of the run: in a pod of threads at once, in a pod of processes
+   * within about 100 ms, in a simulation after the end of the run. `hook` must not be asynchronous,
+   * because nothing waits for it. If `hook` throws an error, the run ends and `train` rejects with
+   * that error.
    */
   onEvent(hook: (event: SeenEvent) => void): PodTest {
     return this.#with({ hooks: [...this.#parts.hooks, hook] });
   }
 
-  /** Calls `hook` with each committed step of the run, as {@link onEvent} does with each event. */
+  /** Calls `hook` with each committed step of the run. The rules are those of {@link onEvent}. */
   onStep(hook: (step: StepSeen) => void): PodTest {
     return this.onEvent((event) => {
       if (event.kind === 'step') hook(event);
@@ -88,12 +88,14 @@ export class PodTest {
   }
 
   /**
-   * Trains the same run without faults, then the run with its faults. The run without faults is
-   * left out if `faultFree` is false or if this process has trained it before. An error that ends
-   * the run with faults after its first step is part of the result: then `outcome` is `failed`.
+   * Trains the run twice: first without faults, then with its faults. Skips the run without
+   * faults if `faultFree` is false, or if this process has trained that run before.
    *
-   * @throws PodError before anything runs, if a setting or a fault is wrong or not possible on this
-   * kind of pod. The message is one line that names the wrong value.
+   * Returns the result of the run with faults. If an error ends this run after its first step,
+   * `outcome` of the result is `failed`.
+   *
+   * @throws PodError before anything runs, if a setting or a fault is wrong, or is not possible on
+   * this kind of pod. The message is one line that names the wrong value.
    * @throws PodError if the run fails before its first step.
    */
   async train(): Promise<PodRun> {
@@ -126,7 +128,7 @@ function namedPlan({ options, faults, file, expect }: Parts): NamedPlan {
   return file === undefined ? named : merged(named, planInFile(file));
 }
 
-/** Messages name this as the place of a value that a test gives in code. */
+/** Name, in messages, of the place of the values that a test gives in code. */
 const place = 'pod()';
 
 function placeOf(path: readonly (string | number)[]): string {
@@ -165,8 +167,9 @@ function merged({ plan: inCode }: NamedPlan, file: NamedPlan): NamedPlan {
 }
 
 /**
- * Returns the settings of a file without those that settings in code override. A setting overrides
- * every setting of the same quantity: `tpus` overrides `topology` too, because both give the size.
+ * Returns the settings of a file that the settings in code do not override. A setting overrides all
+ * settings of the same quantity. For example `tpus` overrides `topology` too, because both give the
+ * size of the slice.
  */
 function withoutOverridden(ofFile: FaultPlan['run'], inCode: FaultPlan['run']): FaultPlan['run'] {
   const groupOf = (key: string): string => {

@@ -8,22 +8,25 @@ export interface RunSettings {
   /** Number of Cloud TPUs: 1, 2, 4, 8, 16, 32 or 64. */
   readonly tpus?: number;
   /**
-   * Number of columns x rows of Cloud TPUs, such as `4x2`. It is given instead of `tpus`. At most
-   * 8x8; in a simulation at most 32x32.
+   * Size of the slice, as number of columns x number of rows of Cloud TPUs, such as `4x2`. It is
+   * given instead of `tpus`. At most 8x8; in a simulation at most 32x32.
    */
   readonly topology?: string;
   readonly model?: 'mlp' | 'cnn';
   /** The data set: `digits` or `mnist:DIR`. */
   readonly data?: string;
-  /** Number of images in a step, over all cores. A multiple of the number of cores. */
+  /**
+   * Number of images in one step, over all cores together. It must be a multiple of the number of
+   * cores.
+   */
   readonly globalBatch?: number;
   readonly steps?: number;
-  /** Number of passes over the training set, instead of `steps`. */
+  /** Number of passes over the training set. It is given instead of `steps`. */
   readonly epochs?: number;
   /** Peak learning rate. */
   readonly learningRate?: number;
   readonly schedule?: 'constant' | 'linear-scaling' | 'piecewise' | 'cosine';
-  /** Share of the steps in which the learning rate rises, 0 to 1. */
+  /** Share of the steps, from 0 to 1, in which the learning rate rises at the start of the run. */
   readonly warmUp?: number;
   /** Decay factor of the momentum, 0 to 1. */
   readonly momentum?: number;
@@ -31,23 +34,28 @@ export interface RunSettings {
   readonly seed?: number;
   /** Type of the numbers that the matrix unit multiplies. */
   readonly precision?: 'bf16' | 'f32';
-  /** Emulation of the matrix unit. Both give the same bits; `systolic` is slower. */
+  /**
+   * Way in which the matrix unit is emulated. Both ways give the same bits. `systolic` is slower.
+   */
   readonly mxu?: 'fast' | 'systolic';
   /** What the pod does if a Cloud TPU is lost. */
   readonly recovery?: 'none' | 'replace' | 'slice-restart';
   /** Number of images that the network is evaluated on after the training. Default: all. */
   readonly evaluate?: number;
-  /** False disables fused multiply-adds: slower, with the same bits. */
+  /** False: the kernels use no fused multiply-adds. They are then slower and give the same bits. */
   readonly relaxedSimd?: boolean;
-  /** Checkpoint with whose weights the run begins. */
+  /** Path of a checkpoint. The run begins with the weights of this checkpoint. */
   readonly startFrom?: string;
   /** Folder to which the run saves checkpoints. */
   readonly checkpoint?: string;
   /** Number of steps from one checkpoint to the next. */
   readonly every?: number;
-  /** Number of checkpoints that are kept. */
+  /** Number of checkpoints that are kept: the newest ones. */
   readonly keep?: number;
-  /** True to continue the run of the newest good checkpoint. */
+  /**
+   * True: the run continues from the newest undamaged checkpoint in the folder `checkpoint`, if
+   * there is one.
+   */
   readonly resume?: boolean;
 }
 
@@ -55,19 +63,19 @@ export interface RunSettings {
 type OutputSetting = 'log' | 'logLevel' | 'report' | 'run' | 'json' | 'print';
 
 /**
- * The settings of `pod train` without those of output. {@link RunSettings} repeats them instead of
- * using this type. Otherwise the published type declarations would import those of all the packages
- * that the settings use.
+ * The settings of `pod train`, except those of output. {@link RunSettings} is a copy of this type,
+ * written out. If {@link RunSettings} used this type, the published type declarations would import
+ * the declarations of all packages that the settings use.
  */
 type Original = Partial<Omit<SettingValues, OutputSetting>>;
 
-/** `true` if both types allow the same values, otherwise `never`, which no value can have. */
+/** `true` if A and B allow the same values. Otherwise `never`, a type that no value has. */
 type Same<A, B> = [A, B] extends [B, A]
   ? keyof A | keyof B extends keyof A & keyof B
     ? true
     : never
   : never;
 
-/** Does not compile if {@link RunSettings} and {@link Original} differ. */
+/** This line does not compile if {@link RunSettings} and {@link Original} differ. */
 const isCopy: Same<Required<RunSettings>, Required<Original>> = true;
 void isCopy;

@@ -10,22 +10,22 @@ expect.extend(matchers);
 /** The matchers as methods of `expect(…)`. */
 interface PodMatchers {
   /**
-   * Passes if the run committed every step once and in order, with the weights and the loss of the
-   * same run without faults.
+   * Passes if the run committed every step once and in order, and if its weights and losses are
+   * those of the same run without faults.
    */
   toMatchFaultFree(): void;
   /**
-   * Passes if the run was completed and recovered from each of its faults within the bounds. Fails
-   * for a run without faults and for a fault that was never injected.
+   * Passes if the run was completed and has recovered from each of its faults within the bounds.
+   * Fails if the run has no faults, or if one of its faults was never injected.
    */
   toHaveRecovered(bounds?: RecoveryBounds): void;
   /**
-   * Passes if, for at least one of the faults, the first report after it names Cloud TPU `tpu`. A
-   * report of the fault `slow` is a named straggler. A report of any other fault is a loss, a
-   * suspicion or a quarantine.
+   * Passes if, for at least one fault of the run, the first report after the fault names Cloud TPU
+   * `tpu`. A fault `slow` is reported as a straggler. Any other fault of a Cloud TPU or a link is
+   * reported as a loss, a suspicion or a quarantine.
    */
   toBlame(tpu: number): void;
-  /** Passes if all expectations of the plan hold, as `pod chaos run` judges them. */
+  /** Passes if all expectations of the plan hold, by the same rules as in `pod chaos run`. */
   toHoldExpectations(): void;
 }
 

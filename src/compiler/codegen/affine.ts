@@ -31,9 +31,9 @@ export interface Variable extends Bounds {
   readonly kind: 'variable';
 }
 /**
- * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. If the sum `of` is
- * negative, the value is arbitrary, and the result of the generated code must not depend on the
- * value.
+ * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. Where the sum `of` is
+ * negative, the value of the quotient is arbitrary. The result of the generated code must then not
+ * depend on this value.
  */
 export interface Quotient extends Bounds {
   readonly kind: 'quotient';
@@ -168,8 +168,8 @@ function collected(terms: readonly Term[]): Term[] {
 }
 
 /**
- * Replaces two terms by one if their quotients are neighbouring digits of the same sum x. With a
- * coefficient c, a divisor d, and moduli m and n:
+ * Replaces two terms whose quotients divide the same sum x by one term, if this identity applies. c
+ * is a coefficient, d a divisor, and m and n are moduli:
  *
  *     c · (⌊x/d⌋ mod m) + c·m · (⌊x/(d·m)⌋ mod n) = c · (⌊x/d⌋ mod m·n)
  */
@@ -218,9 +218,9 @@ function reduced(a: Affine | undefined, modulus: number): Affine | undefined {
 }
 
 /**
- * Splits a sum so that a = whole + rest. `whole` has every term whose coefficient is a multiple of
- * `by`, and a constant that is a multiple of `by`. `rest` has the other terms, and a constant in
- * [0, by).
+ * Splits the sum a into two sums: a = whole + rest. Terms whose coefficient is a multiple of `by`
+ * go to `whole`, all other terms to `rest`. The constant of a is split too: the constant of `whole`
+ * is a multiple of `by`, and the constant of `rest` is in [0, by).
  */
 function split(a: Affine, by: number): { readonly whole: Affine; readonly rest: Affine } {
   const over = ((a.constant % by) + by) % by;

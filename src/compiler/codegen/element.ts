@@ -51,8 +51,9 @@ import { scalar, simdCode, wordBytes } from './wasm.ts';
 export type Point = readonly Affine[];
 
 /**
- * Elements that SIMD lanes compute at the same time. A node is one v128 with four elements. A value
- * has `Vector.unroll` nodes, or a single node that stands for all of them if they are equal.
+ * Elements that SIMD lanes compute at the same time. Each node is one v128 with four elements. A
+ * value has `Vector.unroll` nodes. If all these nodes are equal, the value may have a single node,
+ * which stands for all of them.
  */
 export type Value = readonly Node[];
 
@@ -68,9 +69,10 @@ export interface Vector {
 }
 
 /**
- * Merged loops. Where two nested loops are merged, the outer loop is dropped, and the inner loop
- * runs all iterations of both. `dropped` has the keys of the counters of dropped loops. `trips` has
- * the number of iterations of each merged loop, under the key of its inner counter.
+ * Loops of a nest that are merged. To merge two nested loops, the outer loop is dropped, and the
+ * inner loop runs as many iterations as both loops together. `dropped` has the keys of the counters
+ * of dropped loops. `trips` has the number of iterations of each merged loop, under the key of its
+ * inner counter.
  */
 export interface Merges {
   readonly dropped: ReadonlySet<string>;
@@ -85,9 +87,9 @@ const unrolledPositions = 32;
 
 /**
  * Writes the code that computes elements of instructions. `valueOf(it, point)` writes the code for
- * one element and, recursively, for the elements of operands that this element needs, down to
- * loads. Code that does not depend on the counter of a loop is placed outside of that loop; this
- * also holds for the loops of a reduction.
+ * one element. If this element needs elements of operands, `valueOf` first writes the code for
+ * those, and so on down to loads. Code that does not depend on the counter of a loop is placed
+ * outside of that loop; this also holds for the loops of a reduction.
  */
 export class Elements {
   readonly to: FunctionBuilder;
@@ -104,9 +106,9 @@ export class Elements {
    */
   readonly #uniform = new Map<string, readonly Value[]>();
   /**
-   * Computed elements that may differ between SIMD lanes. They are forgotten when a caller sets
-   * `vector`, which says along which counter the lanes run, because each lane then stands for
-   * another value of the counter.
+   * Computed elements that may differ between SIMD lanes. A caller that sets `vector` changes the
+   * counter along which the lanes run. A lane then stands for another value of the counter, so the
+   * computed elements are forgotten.
    */
   #varying = new Map<string, readonly Value[]>();
   #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
@@ -204,9 +206,9 @@ export class Elements {
   }
 
   /**
-   * Returns the element of `it` at a place in the dilated array. In the dilated array, neighbouring
-   * elements of `it` lie `step` places apart in each dimension. If no element lies at the place,
-   * the result is `otherwise`.
+   * Returns the element at a place in the dilated form of the array `it`. In the dilated form,
+   * neighbouring elements of `it` are `step` places apart. `places[d]` has the place and the step
+   * in dimension d. If no element lies at the place, the result is `otherwise`.
    */
   spread(
     it: HloInstruction,
@@ -220,10 +222,13 @@ export class Elements {
   }
 
   /**
-   * Finds, for each lane, the element of `it` at a place of the dilated array, in which
-   * neighbouring elements of `it` lie `step` places apart. `inside` is the mask of the lanes that
-   * find an element; undefined if all lanes do. `point` is the index of the element; in a lane that
-   * finds none, the index of any valid element. Returns undefined if no lane finds an element.
+   * Finds, for each lane, the element at a place in the dilated form of the array `it`, in which
+   * neighbouring elements are `step` places apart. Returns undefined if no lane finds an element.
+   * Otherwise returns:
+   *
+   * - `inside`: the mask of the lanes that find an element; undefined if all lanes do;
+   * - `point`: the index of the element; in a lane that finds no element, the index of any valid
+   *   element.
    */
   locate(
     it: HloInstruction,
@@ -291,9 +296,9 @@ export class Elements {
   }
 
   /**
-   * True if a computed element at this point stays valid when a caller sets `vector`: the point
-   * contains neither the counter along which the SIMD lanes run nor a counter of a reduction. Only
-   * counters of reductions have `/` in their keys.
+   * True if an element computed at this point stays valid when a caller sets `vector`. This is so
+   * if the point contains neither the counter along which the SIMD lanes run nor a counter of a
+   * reduction. Only counters of reductions have `/` in their keys.
    */
   #outlivesVector(point: Point): boolean {
     const along = this.#vector.variable?.key;
@@ -540,8 +545,9 @@ export class Elements {
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
     /**
-     * Number of elements that the reduction folds if it computes each element of the result once.
-     * The reduction folds more if loops around it make it compute elements of the result again.
+     * Number of elements that the reduction folds if each element of the result is computed once.
+     * Loops around the reduction may compute an element of the result several times; the reduction
+     * then folds more elements.
      */
     readonly of: number;
   }): readonly Value[] {
@@ -761,8 +767,9 @@ export function arrayOf(it: HloInstruction): ArrayShape {
 
 /**
  * Returns the place of one element of a window, such as a window of a reduce-window. The place is
- * counted in the dilated base array, which has gaps between its elements. `point` selects the
- * window, `offsets` the element within the window. `Elements.locate` takes the result.
+ * an index into the dilated operand, which has gaps between its elements. `point` is the index of
+ * the window, `offsets` the index of the element within the window. `Elements.locate` takes the
+ * result.
  */
 export function windowPlaces(
   window: readonly WindowDimension[],

@@ -27,8 +27,8 @@ export function generate(loops: readonly FusedLoop[]): Uint8Array {
  * how the nest computes them:
  *
  * - `elements`: element by element;
- * - `tiles`: window by window of the select-and-scatter `scatter`, whose windows tile its operand
- *   (cover each element exactly once);
+ * - `tiles`: window by window. The windows are those of the select-and-scatter `scatter`; they tile
+ *   its operand (cover each element exactly once);
  * - `scatter`: the only target is a select-and-scatter that cannot be computed as `tiles`.
  */
 export type NestPlan =
@@ -45,11 +45,14 @@ export interface NumberedTarget extends Target {
 }
 
 /**
- * Divides a fused loop into nests. Targets with equal dimensions form a group. One nest of the kind
- * `tiles` computes a whole group if the group uses exactly one select-and-scatter, whose result has
- * the dimensions of the targets and whose windows tile its operand (cover each element exactly
- * once). In any other group, each target that is a select-and-scatter gets a nest of its own, and
- * one nest computes all other targets.
+ * Divides a fused loop into nests. Targets with equal dimensions form a group. A group falls into
+ * one of two cases:
+ *
+ * - The group uses exactly one select-and-scatter. The result of the select-and-scatter has the
+ *   dimensions of the targets, and its windows tile its operand (cover each element exactly once).
+ *   Then one nest of the kind `tiles` computes the whole group.
+ * - Otherwise, each target that is a select-and-scatter gets a nest of its own, and one nest
+ *   computes all other targets.
  */
 export function planOf(body: HloComputation): NestPlan[] {
   const groups = new Map<string, NumberedTarget[]>();

@@ -89,8 +89,8 @@ function shell(): WasmFunction {
 
 /**
  * Returns the helper for the remainder of a / b, for f32 values a and b. The remainder has the sign
- * of a. The method is long division: the rest begins as |a|, and while the rest is at least |b|,
- * the largest |b| · 2^k that is not above the rest is subtracted from the rest. The result is
+ * of a. The method is long division. The rest begins as |a|. While the rest is at least |b|, the
+ * helper subtracts the largest |b| · 2^k (k an integer) that is not above the rest. The result is
  * exact, because f64 holds all these values exactly. The remainder is NaN if a is infinite, b is 0,
  * or a or b is NaN.
  */
@@ -106,7 +106,8 @@ function f32Remainder(): WasmFunction {
   ];
   const step = [
     // `from` is the rest, what is left of |a|; `by` is |b|. `part` is the largest |b| · 2^k that is
-    // not above `from`: |b| with the exponent of `from`, or half of that if that is above `from`.
+    // not above `from`. To find it, the code gives |b| the exponent of `from`, and halves the
+    // number if it is above `from`.
     ...[...by.get, scalar.i64ReinterpretF64],
     ...[...exponent(from.get), ...exponent(by.get), scalar.i64Sub, scalar.i64Add],
     ...[scalar.f64ReinterpretI64, ...part.set],

@@ -288,9 +288,9 @@ export class Lanes {
   /**
    * Returns the maximum or minimum of two f32. `f32x4Max` and `f32x4Min` are always right, but take
    * seven machine instructions because of NaN and signed zeros. `f32x4PMax` and `f32x4PMin` take
-   * one machine instruction. They return their first operand if an operand is NaN or if the
-   * operands compare as equal. This is right if the second operand is a constant other than NaN and
-   * zero. A constant zero is a special case, because −0 and +0 compare as equal.
+   * one machine instruction, but return their first operand if an operand is NaN or if the operands
+   * compare as equal. If the second operand is a constant other than NaN and zero, this is the
+   * right result. A constant zero is a special case, because −0 and +0 compare as equal.
    */
   #extreme(which: 'max' | 'min', a: Node, b: Node): Node {
     const [bound, x] = splatConstant(a) === undefined ? [b, a] : [a, b];

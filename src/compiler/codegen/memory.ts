@@ -11,9 +11,9 @@ import { memoryArgument, simdCode } from './wasm.ts';
  */
 
 /**
- * Writes loads and stores. A load runs once for each address, and all uses of its result share it.
- * If a block `again` is given, the load runs anew each time that this block runs. This is needed
- * where stores change the memory between two runs.
+ * Writes loads and stores. Loads from the same address are one instruction, and share its result.
+ * Exception: if a block `again` is given, the load is an instruction of its own, which runs anew
+ * each time that this block runs. This is needed where stores change the memory between two runs.
  */
 export class Memory {
   readonly #to: FunctionBuilder;

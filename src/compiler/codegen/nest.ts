@@ -49,14 +49,15 @@ const mostBoxes = 27;
 const mostInBoxes = 3_000;
 
 /**
- * Writes loops that compute targets (outputs) of equal dimensions:
+ * Writes loops that compute targets (outputs) of equal dimensions, in four steps:
  *
- * 1. if a reshape needs a quotient and a remainder of a loop counter i, such as ⌊i/8⌋ and i mod 8,
- *    replaces i by two counters a and b with i = 8·a + b, so that no division is left;
- * 2. cuts the iteration space into boxes in which a padding check has the same result everywhere,
- *    so that the code of the check can be left out;
- * 3. in each box, merges two nested loops into one if a single loop visits the same addresses;
- * 4. writes the innermost loop so that it computes four elements at a time in SIMD lanes.
+ * 1. Remove divisions. A reshape may need a quotient and a remainder of a loop counter i, such as
+ *    ⌊i/8⌋ and i mod 8. Two counters a and b with i = 8·a + b then replace i: the quotient is a,
+ *    and the remainder is b.
+ * 2. Cut the iteration space into boxes. In each box, a padding check has the same result
+ *    everywhere, so the code of the check can be left out.
+ * 3. In each box, merge two nested loops into one if a single loop visits the same addresses.
+ * 4. Write the innermost loop so that it computes four elements at a time in SIMD lanes.
  */
 export function writeNest(context: Context, targets: readonly Target[]): void {
   const { dims } = arrayOf(at(targets, 0).it);
@@ -114,8 +115,9 @@ export function boxOf(factors: readonly (readonly number[])[]): Box {
 }
 
 /**
- * Returns the counters of a box, outermost first, and the point that they select. Each counter
- * counts from 0, and its range in the box starts at `low`, so the point depends on counter + `low`.
+ * Returns the counters of a box, outermost first, and the point that they select. The range of a
+ * counter in the box starts at `low`, but the counter itself counts from 0. So the point is
+ * computed from counter + `low`.
  */
 export function dimensionsOf(box: Box): {
   readonly counters: Variable[];
@@ -281,9 +283,10 @@ export function storesAt(
 }
 
 /**
- * Splits the loop over a dimension if the code divides the loop counter. For example, the code
- * computes ⌊i / 8⌋ and i mod 8 of a counter i with 24 values. Then two loops of 3 and 8 iterations
- * replace the loop, and their counters replace the quotient and the remainder.
+ * Splits the loop over a dimension if the code divides the loop counter. For example, a counter i
+ * has 24 values, and the code computes ⌊i / 8⌋ and i mod 8. Then two loops of 3 and 8 iterations
+ * replace the loop: the counter of the first is the quotient, the counter of the second the
+ * remainder.
  */
 function splitFactors(whole: readonly (readonly number[])[], notes: Notes): number[][] {
   const cuts = new Map<string, Set<number>>();
@@ -332,9 +335,9 @@ function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: n
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // While there are more than `limit` boxes, all cuts along one loop counter are dropped. Without
-  // these cuts, the guards of the counter are checked at run time. The outermost counter comes
-  // first, because its checks run least often.
+  // While there are more than `limit` boxes, all cuts along one loop counter are dropped. The
+  // guards of this counter are then checked at run time. The outermost counter is taken first,
+  // because its guards are checked least often.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }
@@ -377,8 +380,9 @@ function cutsOf(key: string, size: number, notes: Notes): number[] {
 }
 
 /**
- * Finds neighbouring loops of a nest that can run as one loop. Counters i (outer) and j (inner,
- * with n iterations) merge if every index expression contains them as c · (n·i + j), for some c.
+ * Finds pairs of loops, one directly inside the other, that can run as one loop. Let i be the
+ * counter of the outer loop and j the counter of the inner loop, which has n iterations. The two
+ * loops merge if every index expression contains i and j as c · (n·i + j), for some c.
  */
 export function mergesOf(notes: Notes): Merges {
   const dropped = new Set<string>();

@@ -78,9 +78,9 @@ export class Notes {
   }
 
   /**
-   * Records a reduction that folds `work` elements in total. It would fold only `elements` elements
-   * if it computed each element of the result once. The reduction is wasteful if `work` is more
-   * than twice `elements` and more than `smallWork`.
+   * Records a reduction. `work` is the number of elements that the reduction folds in total;
+   * `elements` is the number that it would fold if it computed each element of the result once. The
+   * reduction is wasteful if `work` is more than twice `elements` and more than `smallWork`.
    */
   fold(work: number, elements: number): void {
     if (work > 2 * elements && work > smallWork) this.isWasteful = true;

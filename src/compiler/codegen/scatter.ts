@@ -48,10 +48,10 @@ export function tilesExactly(it: SelectAndScatter): boolean {
 
 /**
  * Writes a loop over the windows of a select-and-scatter whose windows tile its operand (cover each
- * element exactly once). An iteration handles one window. At each point of the window, it computes
- * the element of the select-and-scatter and then the elements of all targets. The targets must have
- * the dimensions of the select-and-scatter. An element of a target may use only the element of the
- * select-and-scatter at the same point.
+ * element exactly once). Each iteration handles one window. For each point of the window, the
+ * iteration computes the element of the select-and-scatter and then the elements of all targets at
+ * this point. The targets must have the dimensions of the select-and-scatter. An element of a
+ * target may use only the element of the select-and-scatter at the same point.
  */
 export function writeTiles(
   context: Context,
@@ -82,9 +82,9 @@ export function writeTiles(
 
 /**
  * Writes a select-and-scatter with any windows. First fills the target with the initial value. Then
- * visits the windows, one for each element of the source. A window selects one element of the
- * operand, and the window's element of the source is combined into the element of the target at the
- * same place as the selected element.
+ * visits the windows, one for each element of the source. Each window selects one element of the
+ * operand. The window's element of the source is combined into the target, at the place of the
+ * selected element.
  */
 export function writeScatter(
   context: Context,
@@ -167,9 +167,10 @@ function runWindows(
 }
 
 /**
- * Returns the elements of a window, each with the lanes (as a mask) in which it is selected. The
- * code walks the window in row-major order. It calls `select` with the element selected so far and
- * the next element, which becomes the selected element where `select` returns false.
+ * Returns the elements of a window. Each element has a mask of the lanes in which it is the
+ * selected element. The code visits the elements in row-major order. It calls `select` with two
+ * elements: the one selected so far and the next one. Where `select` returns false, the next one
+ * becomes the selected element.
  */
 function selectedOf(elements: Elements, it: SelectAndScatter, point: Point): WindowElement[] {
   const { lanes } = elements;

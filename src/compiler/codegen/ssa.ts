@@ -113,9 +113,9 @@ export class FunctionBuilder {
   }
 
   /**
-   * Returns the value of an instruction that runs anew each time `block` runs and shares its value
-   * with no other instruction. Used for loads from addresses to which the generated code also
-   * stores.
+   * Adds an instruction to `block` and returns its value. The instruction runs anew each time that
+   * `block` runs, and shares its value with no other instruction. Used for loads from addresses to
+   * which the generated code also stores.
    */
   freshNode(
     block: Block,
@@ -217,8 +217,8 @@ export class FunctionBuilder {
 }
 
 /**
- * Returns the innermost block among those that compute `nodes`, or `root` if there are no nodes. Of
- * any two of these blocks, one must contain the other.
+ * Each of `nodes` is computed in a block. Returns the innermost of these blocks, or `root` if there
+ * are no nodes. Of any two of these blocks, one must contain the other.
  */
 function deepest(nodes: readonly Node[], root: Block): Block {
   return nodes.reduce((best, { block }) => (block.depth > best.depth ? block : best), root);
@@ -235,9 +235,9 @@ interface Uses {
 interface Use {
   count: number;
   /**
-   * True if the value needs a local even if it is used only once. This is so if an inner loop uses
-   * the value, or if the value is stored together with others, because all values that are stored
-   * together are computed before the first store.
+   * True if the value needs a local even if the value is used only once. There are two such cases.
+   * An inner loop uses the value. Or the value is stored together with others: all of these values
+   * are computed before the first store, so each must be kept until its own store.
    */
   far: boolean;
   /** In the block that computes the value: index of the last item that needs the value. */
@@ -256,8 +256,8 @@ function countUses(root: Block): Uses {
     uses.set(node, known);
     if (fresh) {
       order.push(node);
-      // `operand` is used in the item that computes `node`, whose index is not known yet. −1 stands
-      // for this index until `lifetimes` finds it.
+      // The item that uses `operand` is the item that computes `node`. The index of that item is
+      // not known yet. −1 stands for the index until `lifetimes` finds it.
       for (const operand of node.operands) use(operand, node.block, -1, false);
     }
   };
@@ -304,9 +304,10 @@ function needsLocal(node: Node, { count, far }: Use): boolean {
 }
 
 /**
- * Returns, for each block, a map from the index of an item to the values that this item needs and
- * that no later item needs. The locals of these values are free after the item. An item after which
- * no local becomes free has no entry.
+ * Finds after which item of a block the local of a value becomes free. Returns a map for each
+ * block. The keys of this map are indices of items. The entry of an item has the values that the
+ * item needs and that no later item needs: their locals are free after the item. An item after
+ * which no local becomes free has no entry.
  */
 function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
   const positions = new Map<Block, Map<Node, number>>();

@@ -35,10 +35,10 @@ export function supports(body: HloComputation): true | string {
 
 /**
  * Returns the indices of the parameters whose memory a target (output) may overwrite. Such a
- * parameter has the type and size of the target. Only the nest that computes the target reads the
- * parameter, and this nest reads an element of the parameter only to compute elements of targets at
- * the same place. So each element is read before it is overwritten. Only one target may take the
- * memory of a parameter.
+ * parameter has the type and size of the target, and only the nest that computes the target reads
+ * it. This nest reads an element of the parameter only to compute elements of targets at the same
+ * place. So each element is read before it is overwritten. Only one target may take the memory of a
+ * parameter.
  */
 export function inPlace(body: HloComputation, target: number): readonly number[] {
   const plans = planOf(body);
@@ -135,8 +135,8 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
 
 /**
  * True if the nest computes the element of the select-and-scatter `it` at `point` before a target
- * needs this element. This holds if the nest visits the windows of `it`, and if `point` is the
- * point at which the nest computes its targets.
+ * needs this element. Two conditions must hold: the nest visits the windows of `it`; and `point` is
+ * the point at which the nest computes its targets.
  */
 function isTileAt(
   plan: NestPlan,

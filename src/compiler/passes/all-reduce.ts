@@ -22,8 +22,8 @@ const smallRest = 1 / 64;
  * Joins all-reduces into buckets. A bucket is a group of gradients that one all-reduce sums. The
  * buckets follow the order in which the backward pass computes the gradients, so that the
  * all-reduce of one bucket runs while the next bucket fills. If one all-reduce depends on another,
- * the two never share a bucket. Throws `unsupported-program` unless every all-reduce is a sum of
- * f32 in the entry computation.
+ * the two never share a bucket. Every all-reduce must be a sum of f32 in the entry computation;
+ * otherwise the function throws `unsupported-program`.
  */
 export function combineAllReduces(
   module: HloModule,
@@ -64,8 +64,9 @@ function refuseInBodies(it: HloInstruction): void {
 /**
  * Groups gradients (operands of all-reduces) by level. The level of a gradient is the number of
  * all-reduces, one after the other, that must finish before the all-reduce of this gradient can
- * start. Within a level, gradients that the backward pass computes earlier come first. The length
- * of the longest chain of instructions that computes a gradient says how early it is computed.
+ * start. Within a level, the gradients are in the order in which the backward pass computes them.
+ * To find this order, the function counts the longest chain of instructions that leads to each
+ * gradient: a shorter chain comes first.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();
@@ -86,8 +87,9 @@ function levels(order: readonly HloInstruction[], members: readonly Member[]): M
 }
 
 /**
- * Cuts the gradients of one level, whose all-reduces do not depend on each other, into buckets of
- * at least `bucketBytes`. The last bucket may be smaller. Scalars join the last bucket.
+ * Cuts the gradients of one level into buckets. All-reduces of one level do not depend on each
+ * other. Each bucket has at least `bucketBytes`, but the last bucket may be smaller. Scalars join
+ * the last bucket.
  */
 function cut(level: readonly Member[], bucketBytes: number): Member[][] {
   const buckets: Member[][] = [];

@@ -119,10 +119,10 @@ function isSolid({ padLow, padHigh, baseDilation }: WindowDimension): boolean {
 }
 
 /**
- * Returns a convolution whose output feature is the first or last dimension of the result, because
- * a matmul computes rows × columns, and one of the two is the output feature. If the output feature
- * is already first or last, returns `it`. Otherwise moves the output feature to the end, and adds a
- * transpose that restores the order of `it`.
+ * Returns a convolution whose output feature is the first or last dimension of the result. A matmul
+ * needs this, because the output feature must be either the rows or the columns of its result. If
+ * the output feature of `it` is already first or last, returns `it`. Otherwise moves the output
+ * feature to the end, and adds a transpose that restores the order of the dimensions of `it`.
  */
 function featureAtTheEdge(it: Convolution): HloInstruction {
   const of = it.dimensions;

@@ -30,8 +30,9 @@ export function dce(module: HloModule): HloModule {
 }
 
 /**
- * Returns, for each all-reduce whose result is a tuple, the indices of the elements that
- * instructions read; undefined if an instruction uses the tuple as a whole.
+ * Returns an entry for each all-reduce whose result is a tuple. The entry has the indices of the
+ * elements that instructions read. The entry is undefined if an instruction uses the tuple as a
+ * whole.
  */
 function elementsRead({ entry }: HloModule): Map<HloInstruction, Set<number> | undefined> {
   const read = new Map<HloInstruction, Set<number> | undefined>();

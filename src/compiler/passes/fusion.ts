@@ -20,15 +20,16 @@ export type FusedLoopSupport = (body: HloComputation) => true | string;
 
 /**
  * Gathers element-wise operations, changes of shape and reductions into fused loops. Other
- * instructions stay outside of loops. Visits users before operands. Each instruction to gather
- * takes the first of these ways that is possible:
+ * instructions stay outside of loops. The function visits users before operands. Each instruction
+ * to gather takes the first of these ways that is possible:
  *
- * 1. The instruction joins the loops of its users. All users must be in loops, and either these
- *    users are in the same loop or the instruction is cheap enough to compute in several loops.
+ * 1. The instruction joins the loops of its users. This is possible if all users are in one loop.
+ *    It is also possible if the users are in several loops and the instruction is cheap enough to
+ *    be computed in each of them.
  * 2. The instruction stays outside of loops. Only a reshape can do so, because it costs nothing
  *    there.
- * 3. The instruction becomes an additional output of a loop that uses it. Users in other places
- *    read that output from memory.
+ * 3. The instruction becomes an additional output of a loop that uses it. Users outside of that
+ *    loop read the output from memory.
  * 4. The instruction starts a new loop. Throws `unsupported-program` if `supports` refuses that
  *    loop.
  */
@@ -294,8 +295,9 @@ function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
 }
 
 /**
- * True if the group depends on one of the instructions `starts`: the group contains one of them, or
- * an instruction that depends on one of them, directly or through other groups.
+ * True if the group depends on one of the instructions `starts`. A group depends on an instruction
+ * that it contains. It also depends on an instruction if one of its own instructions uses the
+ * result, directly, through other instructions or through other groups.
  */
 function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): boolean {
   const seen = new Set<HloInstruction>();
@@ -319,9 +321,9 @@ interface Body {
 }
 
 /**
- * Returns the body of the group's fused loop, and the operands of that body. Scalar constants
- * become part of the body. A reshape of an array in memory stays outside of the body, where it
- * costs nothing.
+ * Returns the body of the group's fused loop, and the operands of the body. A scalar constant
+ * becomes part of the body. A reshape of an array from outside of the loop stays outside, because
+ * the reshape of an array in memory costs nothing.
  */
 function bodyOf(plan: Plan, group: Group): Body {
   const inside = innerOrder(plan, group);
@@ -355,8 +357,8 @@ function isScalarConstant(it: HloInstruction): boolean {
 }
 
 /**
- * Returns the instructions in the body of the group's loop, operands before users. These are all
- * members of the group, except reshapes of arrays in memory.
+ * Returns the instructions in the body of the group's loop, operands before users. The body has all
+ * members of the group, except reshapes of arrays from outside of the group.
  */
 function innerOrder(plan: Plan, group: Group): HloInstruction[] {
   const isInner = (it: HloInstruction): boolean =>

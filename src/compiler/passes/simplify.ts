@@ -35,8 +35,8 @@ import { type ArrayShape, elementCount, isArray, sameShape } from '../../numeric
 /**
  * Simplifies instructions by algebra and folds constants. A rule applies only if every bit of the
  * result stays the same, including −0, NaN and rounding. Therefore x + 0 is kept if x is a float,
- * because −0 + 0 is +0. Also x · 1 is kept if x is a bf16, because bf16 arithmetic flushes
- * subnormals.
+ * because −0 + 0 is +0. Also x · 1 is kept if x is a bf16, because bf16 arithmetic replaces
+ * subnormals by zeros.
  */
 export function simplify(module: HloModule): HloModule {
   const known = new Set<HloInstruction>();

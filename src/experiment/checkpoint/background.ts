@@ -9,15 +9,15 @@ export type SaveEvent =
       readonly step: number;
       readonly name: string;
       readonly bytes: number;
-      /** Time of the save in ms, from the snapshot to the sync to the disk. */
+      /** Time that the save took in ms, without the time for which the snapshot waited its turn. */
       readonly wallMs: number;
     }
   | { readonly kind: 'checkpoint-failed'; readonly step: number; readonly reason: string };
 
 /**
- * Saves checkpoints in the background. If the disk is slower than the run, one snapshot waits while
- * another is written, and a newer snapshot replaces the waiting one. So the run never waits for the
- * disk, and at most two snapshots are in memory.
+ * Saves checkpoints in the background, so that the run never waits for the disk. A snapshot that
+ * comes while an earlier snapshot is being written has to wait. If a third snapshot comes, it
+ * replaces the waiting snapshot. So at most two snapshots are in memory.
  */
 export class BackgroundSaver {
   readonly #checkpoints: Checkpoints;
@@ -26,8 +26,8 @@ export class BackgroundSaver {
   #waiting: Snapshot | undefined;
   #writing: Promise<void> | undefined;
   /**
-   * An error that a save threw and that is not a `PodError`. Such an error is a defect of this
-   * program, so {@link takeEvents} throws it.
+   * An error of a save that is not a `PodError`. It shows a defect of this program, so
+   * {@link takeEvents} throws it.
    */
   #mistake: { readonly error: unknown } | undefined;
 

@@ -68,8 +68,8 @@ export const checkpointFiles: ReadonlySet<string> = new Set([
 
 /**
  * Returns the name of a checkpoint's directory: `step-0000120` if `copy` is 0, `step-0000120.1` if
- * `copy` is 1. The first checkpoint of a step has `copy` 0. If that checkpoint is damaged, it keeps
- * its name, and the run may save the step again, with a higher `copy`.
+ * `copy` is 1. The first checkpoint of a step has `copy` 0. If that checkpoint is damaged, the run
+ * may save the same step again, with a higher `copy`. The damaged checkpoint keeps its name.
  */
 export function checkpointName(step: number, copy = 0): string {
   const name = `step-${String(step).padStart(7, '0')}`;
@@ -95,8 +95,8 @@ export function stepOf(name: string): number | undefined {
 }
 
 /**
- * Creates the directory `path` and writes the files of a checkpoint into it. Returns their total
- * size in bytes. Once the promise resolves, the files survive a loss of power.
+ * Creates the directory `path` and writes the files of a checkpoint into it. Returns the total size
+ * of the files in bytes. Once the promise resolves, the files survive a loss of power.
  */
 export async function writeCheckpoint(
   files: FileSystem,
@@ -118,8 +118,8 @@ export async function writeCheckpoint(
 /**
  * Reads a whole checkpoint and checks every byte against the checksums.
  *
- * @throws PodError `bad-data`, with a message of one line, if the checkpoint is not as it was
- *   saved; `io` if it cannot be read.
+ * @throws PodError `bad-data` if the checkpoint is damaged, with a message of one line; `io` if a
+ *   file of the checkpoint cannot be read.
  */
 export async function readCheckpoint(
   files: FileSystem,
@@ -303,8 +303,8 @@ function about<T>(name: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Arr
 
 /**
  * Throws `bad-data` unless the weights have the digest that the pod committed. The checksums of the
- * files show only that the files have not changed since they were written, not that the written
- * weights were right.
+ * files do not replace this check. They show that the files have not changed since they were
+ * written, but not that the right weights were written.
  */
 function checkWeights({ weights, weightsDigest }: Manifest, tensors: readonly Tensor[]): void {
   if (weights > tensors.length) throw badData(`${weights} weights of ${tensors.length} parameters`);

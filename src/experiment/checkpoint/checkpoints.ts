@@ -19,10 +19,12 @@ import { nodeFiles } from './node-files.ts';
 import { runNameOf } from './saved-run.ts';
 
 /**
- * A folder with the checkpoints of a run: directories such as `step-0000120`. Each directory is
- * complete or does not exist, even if a save is interrupted at any moment. A checkpoint is whole if
- * its files match their checksums; other checkpoints are refused. Refused checkpoints and unrelated
- * files in the folder are left unchanged. Only one run at a time writes to the folder.
+ * A folder with the checkpoints of a run. Each checkpoint is a directory such as `step-0000120`. If
+ * a save is interrupted, at any moment, the directory is complete or does not exist.
+ *
+ * A checkpoint is whole (undamaged) if its files match their checksums. A damaged checkpoint is
+ * refused. Refused checkpoints and unrelated files in the folder are left unchanged. Only one run
+ * at a time writes to the folder.
  */
 export interface Checkpoints {
   /** Returns the names of all checkpoints, newest first, including damaged checkpoints. */
@@ -36,21 +38,20 @@ export interface Checkpoints {
   has(step: number): Promise<boolean>;
   /**
    * Prepares the folder for saving: creates the folder if it does not exist, and removes the
-   * remains of interrupted saves. Before this call nothing on the disk is changed. If the caller
-   * does not call `begin`, the first `save` does.
+   * remains of interrupted saves. Nothing is created or removed in the folder before this call,
+   * except its lock. The first `save` calls `begin` if the caller has not done so.
    *
    * @throws PodError `io` if the folder cannot be written to; `in-use` if another run has locked
    *   the folder, or has saved a checkpoint since the folder was opened.
    */
   begin(): Promise<void>;
   /**
-   * Writes a checkpoint and deletes old checkpoints: only the newest `keep` whole checkpoints of
-   * this run are left. Once the promise resolves, the new checkpoint survives a loss of power. Only
-   * one save at a time is allowed.
+   * Writes a checkpoint. Then deletes old checkpoints of this run: only the newest `keep` whole
+   * checkpoints are left. Once the promise resolves, the new checkpoint survives a loss of power.
+   * Only one save at a time is allowed.
    *
-   * @throws PodError `io` if the checkpoint could not be written; the older checkpoints are then
-   *   unchanged. Also `io` if the checkpoint was written but an old checkpoint could not be
-   *   deleted.
+   * @throws PodError `io` if the checkpoint could not be written, and then no checkpoint was
+   *   deleted. Also `io` if the checkpoint was written but an old checkpoint could not be deleted.
    */
   save(snapshot: Snapshot): Promise<Saved>;
   /** Releases the folder's lock, so that another run can use the folder. */
@@ -164,9 +165,11 @@ export function isRefusal(it: object): it is Refusal {
 
 /**
  * Returns the newest whole checkpoint among the names that `list` returns, and the refusals of
- * newer checkpoints. Calls `list` again if no checkpoint is whole and a run has deleted some of
- * them during the search. Then there are newer ones, because a run saves a new checkpoint before it
- * deletes old ones.
+ * newer checkpoints.
+ *
+ * If no checkpoint is whole and a run has deleted some of them during the search, calls `list`
+ * again. The new list has newer checkpoints, because a run saves a new checkpoint before it deletes
+ * old ones.
  */
 export async function newestWhole(
   directory: string,
@@ -187,9 +190,9 @@ export async function newestWhole(
 }
 
 /**
- * Prefixes of directories that are not checkpoints: `partial` before a checkpoint is complete,
- * `replaced` and `deleted` when a directory is a checkpoint no longer. An atomic rename adds or
- * removes the prefix.
+ * Prefixes of the names of directories that are not checkpoints. `partial`: the checkpoint is not
+ * complete yet. `deleted`: the checkpoint is being deleted. `replaced`: an older version of this
+ * program put a new checkpoint in its place. An atomic rename adds or removes the prefix.
  */
 const asides = { partial: '.partial-', replaced: '.replaced-', deleted: '.deleted-' } as const;
 
@@ -209,9 +212,8 @@ class Store implements Checkpoints {
   #namesBefore: readonly string[] = [];
   #isReady = false;
   /**
-   * For each checkpoint, by its name: the text that identifies the run that saved the checkpoint
-   * (see {@link runNameOf}); null if the checkpoint is not whole. Contains only checkpoints that
-   * were read or saved.
+   * For the name of each checkpoint that was read or saved: a text that identifies the run that
+   * saved the checkpoint (see {@link runNameOf}), or null if the checkpoint is not whole.
    */
   readonly #runs = new Map<string, string | null>();
 
@@ -251,8 +253,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Creates and removes an empty directory, so that a folder without write permission is refused
-   * before the run, not at the first save.
+   * Creates an empty directory and removes it again. If the folder cannot be written to, this fails
+   * before the run begins, not at the first save.
    */
   async #probe(): Promise<void> {
     const taken = await this.#files.readDirectory(this.#directory);
@@ -320,10 +322,10 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Makes `name` free: removes the directory that an interrupted save or deletion left under this
-   * name.
+   * Makes `name` free. If an interrupted save or deletion left a directory with this name, removes
+   * that directory.
    *
-   * @throws PodError `io` if the name belongs to something that no save has made.
+   * @throws PodError `io` if anything else has this name.
    */
   async #needFree(name: string): Promise<void> {
     await this.#removeOurs(name);
@@ -396,10 +398,10 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Removes the remains of interrupted saves and deletions. One case is different: an older version
-   * of this program replaced checkpoints. If that version was interrupted, the replaced checkpoint
-   * gets its name back. A directory that no save could have made stays, even if its name has one of
-   * the prefixes.
+   * Removes the directories that interrupted saves and deletions left. There is one exception. An
+   * older version of this program replaced checkpoints. If that version was interrupted, the
+   * replaced checkpoint gets its name back. A directory that no save could have made stays,
+   * whatever its name.
    */
   async #clearUp(names: readonly string[]): Promise<void> {
     for (const name of names) {
@@ -413,8 +415,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * True if a save could have made the directory `name`: it is a directory, not a link, and all its
-   * files have names of a checkpoint's files.
+   * True if a save could have made the directory `name`. Then `name` is a directory, not a link,
+   * and contains only files with the names of a checkpoint's files.
    */
   async #isOurs(name: string): Promise<boolean> {
     const path = this.#path(name);
@@ -493,8 +495,9 @@ interface Place {
 }
 
 /**
- * Returns the result of `work` on a checkpoint. If `work` throws a `PodError`, returns `gone` if
- * the checkpoint no longer exists, otherwise a refusal with the message of the error.
+ * Runs `work`, which reads a checkpoint, and returns the result of `work`. If `work` throws a
+ * `PodError`, returns `gone` if the checkpoint no longer exists; otherwise returns a refusal with
+ * the message of the error.
  */
 async function orRefusal<T>(
   { directory, name, files }: Place,

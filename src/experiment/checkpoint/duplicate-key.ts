@@ -1,12 +1,12 @@
 /**
  * Returns the first key that occurs twice in one object of the valid JSON text `json`; undefined if
- * there is none. A repeated key is ambiguous: `JSON.parse` silently takes its last value, and other
- * readers may take the first value.
+ * there is none. A repeated key is ambiguous: `JSON.parse` silently takes the last of the two
+ * values, and other readers may take the first.
  */
 export function duplicateKey(json: string): string | undefined {
   /**
-   * Stack of the objects and arrays that are open at the current position. The entry of an object
-   * is the set of its keys so far. The entry of an array is an empty set.
+   * Stack of the objects and arrays that are open at the current position. An object is represented
+   * by the set of its keys so far, and an array by an empty set.
    */
   const open: Set<string>[] = [];
   // In valid JSON, it is enough to look at strings and brackets to find the keys.

@@ -42,9 +42,9 @@ export interface Exported {
 }
 
 /**
- * Writes the weights of the newest good checkpoint among the names that `list` returns, as {@link
- * exportWeights} does. If a run deletes that checkpoint during the export, exports the newest good
- * checkpoint that is left.
+ * Writes the weights of the newest good checkpoint among the names that `list` returns to `target`,
+ * as {@link exportWeights} does. If a run deletes the checkpoint during the export, starts again
+ * with the newest good checkpoint that is left.
  */
 export async function exportNewest(
   directory: string,
@@ -66,8 +66,8 @@ export async function exportNewest(
 }
 
 /**
- * Writes a draft (a temporary file in the folder of the target) and renames the draft to the
- * target.
+ * Writes `bytes` to a draft, a temporary file in the folder of the target. Then renames the draft
+ * to the target.
  */
 async function replaceWith(bytes: Uint8Array, target: string, files: FileSystem): Promise<void> {
   const folder = dirname(target);

@@ -1,7 +1,7 @@
 /**
  * The file system operations that checkpoints need. The interface is small, so that tests can make
- * every operation fail. All methods reject with errors that have a `code` such as `ENOSPC`, as
- * errors of Node have.
+ * every operation fail. A method that fails rejects with an error that has a `code` such as
+ * `ENOSPC`, like the errors of Node.
  */
 export interface FileSystem {
   /** Returns the names in a directory, in no particular order. */

@@ -23,18 +23,22 @@ export interface CheckpointPlan {
  * steps.
  */
 export interface StartingPoint {
-  /** Number of steps that were committed before the run begins here. */
+  /** Number of steps that are already committed. */
   readonly step: number;
   /**
-   * True if the run goes on after `step` steps that an earlier master committed. The workers of
-   * that master may still have the parameters. If `isStanding` is false, every Cloud TPU receives
-   * the parameters of `origin`, which are the parameters after `step` steps.
+   * True if an earlier master committed `step` steps and the run goes on after them. The workers of
+   * that master may still have the parameters after `step` steps.
+   *
+   * If `isStanding` is false, every Cloud TPU receives the parameters of `origin`, which are then
+   * the parameters after `step` steps.
    */
   readonly isStanding: boolean;
   /**
-   * The oldest parameters to which the run goes back after a loss: those of the checkpoint from
-   * which the run resumes, otherwise the initial values. The run goes back to `origin` only if no
-   * worker has the parameters of the last committed step and no checkpoint is newer than `origin`.
+   * The oldest parameters to which the run can go back. If the run resumes from a checkpoint, these
+   * are the parameters of that checkpoint. Otherwise they are the initial values.
+   *
+   * After a loss, the run goes back to `origin` if no worker has the parameters of the last
+   * committed step and no checkpoint is newer than `origin`.
    */
   readonly origin: SavedParameters;
   /** The last committed step; undefined if no step was committed yet. */
@@ -53,14 +57,14 @@ export interface LastStep {
 /**
  * Returns the starting point of a run, by the first rule that applies:
  *
- * 1. If `plan.resume` is true and there is a good checkpoint that is newer than `last`, the run
- *    starts from the newest one. If `last` is undefined, every checkpoint is newer.
+ * 1. If `plan.resume` is true and the newest good checkpoint is newer than `last`, the run starts
+ *    from that checkpoint. If `last` is undefined, every checkpoint is newer.
  * 2. If an earlier master committed the step `last`, the run goes on after `last`.
- * 3. The run is new: it starts at step 0 with `initialValues`.
+ * 3. Otherwise the run is new: it starts at step 0 with `initialValues`.
  *
- * @throws PodError `bad-config` if the checkpoints are of another run, or if the run is new,
- *   `plan.resume` is false and the folder has checkpoints; `bad-data` if the run is new and
- *   `plan.resume` is true, but all checkpoints are refused; `io` if the checkpoints cannot be read.
+ * @throws PodError `bad-config` if the checkpoint is of another run, or if a new run without
+ *   `plan.resume` finds checkpoints in the folder; `bad-data` if a new run with `plan.resume` finds
+ *   checkpoints but all of them are refused; `io` if the checkpoints cannot be read.
  */
 export async function startingPoint(
   plan: CheckpointPlan | undefined,
@@ -73,8 +77,8 @@ export async function startingPoint(
   const standing = last && { ...anew, step: last.step, isStanding: true, last };
   if (plan === undefined) return { ...(standing ?? anew), refused: [] };
   const names = await plan.checkpoints.list();
-  // If an earlier master has begun this run, the checkpoints in the folder are the run's own and
-  // are not refused.
+  // If an earlier master has begun this run, the checkpoints in the folder are of this run, so the
+  // folder is not refused.
   if (!plan.resume && standing === undefined) refuseToMix(names);
   if (!plan.resume || isReached(names, last)) return { ...(standing ?? anew), refused: [] };
   const { checkpoint, refused } = await plan.checkpoints.latest();
@@ -110,8 +114,8 @@ export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Pr
 }
 
 /**
- * True if the run has committed at least as many steps as the newest checkpoint in the folder has.
- * The newest checkpoint counts even if it is damaged.
+ * True if the run has committed a step and no checkpoint in the folder is newer than the last
+ * committed step, `last`. A damaged checkpoint counts too.
  */
 function isReached([newest]: readonly string[], last: LastStep | undefined): boolean {
   return last !== undefined && (newest === undefined || (stepOf(newest) ?? 0) <= last.step);
@@ -126,8 +130,8 @@ function refuseToMix([newest]: readonly string[]): void {
 }
 
 /**
- * Throws `bad-data` if all checkpoints of a run that is to resume were refused. A start at step 0
- * would silently give up the saved steps, so the user must decide.
+ * Throws `bad-data` if a run is to resume but all checkpoints were refused. A start at step 0 would
+ * silently give up the saved steps, so the user must decide.
  */
 function refuseToBeginOver(refused: readonly Refusal[]): void {
   const [newest, ...others] = refused;
@@ -149,8 +153,9 @@ export interface Saved {
 }
 
 /**
- * Returns the parameters of the newest good checkpoint of this run after at most `steps` steps.
- * Returns `origin`, the parameters with which the run began, if no good checkpoint is newer.
+ * Returns the parameters of the newest good checkpoint of this run after at most `steps` steps. If
+ * that checkpoint is not newer than `origin`, or if there is none, returns `origin`, the parameters
+ * with which the run began.
  */
 export async function newestSaved(
   plan: CheckpointPlan | undefined,

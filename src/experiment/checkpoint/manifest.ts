@@ -10,8 +10,8 @@ export interface Manifest {
   /** Number of steps committed. */
   readonly step: number;
   /**
-   * Number of examples that the run has used, which is also the position in the stream of examples
-   * at which the next step begins.
+   * Number of examples that the run has used. It is also a position in the stream of examples: the
+   * next step begins there.
    */
   readonly samplesSeen: number;
   /** Size of the training set. The order of the stream of examples depends on it. */
@@ -20,7 +20,7 @@ export interface Manifest {
   readonly loss: number;
   /** Digest of the weights that all Cloud TPUs agreed on: 16 hexadecimal digits. */
   readonly weightsDigest: string;
-  /** Settings of the run, such as the seed: all that the bits of the run depend on. */
+  /** Settings of the run, such as the seed, and other values that identify the run. */
   readonly config: Fields;
   /**
    * Names of the parameters, in order. The first `weights` names are of weights, the other names
@@ -56,8 +56,9 @@ export const manifestVersion = 1;
 export const manifestBytesMax: number = 2 ** 22;
 
 /**
- * Returns the text of a manifest: JSON with one field a line. The last field, `sha256`, is the
- * SHA-256 of the text without that field. {@link parseManifest} accepts only exactly this text.
+ * Returns the text of a manifest, as JSON. The last field, `sha256`, is the SHA-256 of the text
+ * without that field. {@link parseManifest} refuses the same JSON in any other form, such as with
+ * other spaces.
  */
 export function manifestText(manifest: Manifest): string {
   const text = sealed(toFields(manifest));
@@ -112,9 +113,9 @@ function parseJson(bytes: Uint8Array): { text: string; value: Fields } {
 }
 
 /**
- * Throws `bad-data` unless the format and the version are those that this program writes. Must be
- * called before the checksum is compared, because another version may have another kind of
- * checksum.
+ * Throws `bad-data` unless the manifest has the format and the version that this program writes.
+ * Must be called before the checksum is compared, because other versions may compute the checksum
+ * in another way.
  */
 function checkVersion({ format, version }: Fields): void {
   if (format !== manifestFormat) {

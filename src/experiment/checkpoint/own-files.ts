@@ -11,12 +11,12 @@ const ownName = /^(step-\d+(\.\d+)?|\..*)$/;
 
 /**
  * True if the file `path` belongs to the folder of checkpoints `folder`, so that no output may be
- * written to it. `path` must contain no symbolic links. If the file does not exist, `stats` is
- * undefined. A file belongs to the folder in four cases:
+ * written to the file. `path` must contain no symbolic links. If the file does not exist, `stats`
+ * is undefined. A file belongs to the folder in four cases:
  *
  * - `path` is the folder itself.
- * - `path` is in the folder, and the part of `path` directly below the folder is a reserved name.
- * - `path` is in the folder, and the folder itself has a reserved name.
+ * - `path` is in the folder, and the first name in `path` below the folder is reserved.
+ * - `path` is in the folder, and the folder itself has a reserved name, such as `step-0000120`.
  * - The file is a hard link to a file of a checkpoint.
  */
 export function isOfCheckpoints(folder: string, path: string, stats: Stats | undefined): boolean {

@@ -5,7 +5,9 @@ import { differenceBetween, type RunIdentity, short, shortest } from '../same-ru
 import type { Checkpoint } from './checkpoint.ts';
 import { readSavedRun, type SavedRun, trainDigestOf } from './saved-run.ts';
 
-/** Identity and parameters of a run. The run can resume from a checkpoint only if both match. */
+/**
+ * Identity and parameters of a run. A checkpoint must fit both before the run can resume from it.
+ */
 export interface Resumable {
   readonly identity: RunIdentity;
   /** Parameters of the training program, in order. */
@@ -22,11 +24,11 @@ export interface NamedShape {
  * Returns the values of the run's parameters from a checkpoint, in the order of the parameters. The
  * resumed run ends with the bits of an uninterrupted run.
  *
- * The run may differ from the run that saved the checkpoint in its length and its schedule, if both
- * runs have the same learning rates, to the bit, in the steps that are done.
+ * The run may have another length or another schedule than the run that saved the checkpoint. But
+ * both runs must have the same learning rates, to the bit, in the steps that are done.
  *
- * @throws PodError `bad-config` if the two runs differ in anything else, because the result would
- *   have the bits of neither run. The error names the first difference.
+ * @throws PodError `bad-config` if the two runs differ in anything else. The result would then have
+ *   the bits of neither run. The error names the first difference.
  */
 export function resumedValues(
   checkpoint: Checkpoint,
@@ -48,8 +50,8 @@ export function resumedValues(
 }
 
 /**
- * Checks that the checkpoint is of this run, without comparing parameters, so that no compiled
- * program is needed. Throws `bad-config` if the checkpoint is of another run.
+ * Throws `bad-config` if the checkpoint is of another run. Does not compare the parameters, so no
+ * compiled program is needed.
  */
 export function checkSameRun({ name, manifest }: Checkpoint, identity: RunIdentity): void {
   const saved = readSavedRun(name, manifest);
@@ -77,8 +79,9 @@ function checkData(name: string, saved: SavedRun, identity: RunIdentity): void {
 }
 
 /**
- * Throws `bad-config` unless this run has at least `step` steps (the steps of the checkpoint) and
- * the same learning rates in these steps as the run that saved the checkpoint.
+ * Throws `bad-config` if this run has fewer than `step` steps, the number of steps of the
+ * checkpoint. Also throws `bad-config` if this run and the run that saved the checkpoint have
+ * different learning rates in these steps.
  */
 function checkSteps(name: string, saved: SavedRun, identity: RunIdentity, step: number): void {
   if (step > identity.steps) {

@@ -19,10 +19,13 @@ export interface Safetensors {
 }
 
 /**
- * Encodes a safetensors file as parts, which the caller writes one after another: 8 bytes with the
- * length of the header; the header, which is JSON padded with spaces to a multiple of 8 bytes; then
- * the bytes of the tensors, which are not copied. Tensors with wider elements come first, so that
- * every tensor is aligned to its elements. [huggingface/safetensors, README, "Format"]
+ * Encodes a safetensors file. Returns the parts of the file, which the caller writes one after
+ * another.
+ *
+ * The first part has the length of the header in 8 bytes, then the header: JSON, padded with spaces
+ * to a multiple of 8 bytes. The other parts are the bytes of the tensors, which are not copied.
+ * Tensors with wider elements come first, so that every tensor is aligned to its elements.
+ * [huggingface/safetensors, README, "Format"]
  */
 export function encodeSafetensors({ tensors, metadata }: Safetensors): readonly Uint8Array[] {
   checkNames(tensors);
@@ -161,8 +164,8 @@ function readEntry(name: string, entry: unknown, data: Uint8Array): Placed {
 }
 
 /**
- * Returns the tensors in the order of their byte ranges. Throws `bad-data` unless each range begins
- * where the previous range ends and the last range ends at `dataBytes`.
+ * Returns the tensors in the order of their byte ranges. Throws `bad-data` if the ranges leave a
+ * gap, overlap, or do not end at byte `dataBytes`.
  */
 function inOrder(tensors: readonly Placed[], dataBytes: number): Tensor[] {
   const placed = [...tensors].sort((a, b) => a.begin - b.begin || a.end - b.end);

@@ -8,18 +8,15 @@ import { ratesOf } from '../schedule.ts';
 import type { Fields, Manifest } from './manifest.ts';
 
 /**
- * Field `config` of a manifest: the settings of the run, and the values that identify the run but
- * do not follow from its settings.
+ * Field `config` of a manifest: the settings of the run. The field `run` has further values, which
+ * identify the run but do not follow from its settings.
  */
 export interface SavedConfig extends TrainConfig {
   /** Absent in checkpoints of older versions. */
   readonly run?: RunMark;
 }
 
-/**
- * Fields of a run's key (`RunKey`, which identifies the run) that do not follow from the settings
- * of the run alone.
- */
+/** Values that identify a run but do not follow from the settings of the run alone. */
 export interface RunMark {
   readonly trainDigest: string;
   readonly startDigest: string | null;
@@ -30,8 +27,8 @@ export interface RunMark {
 }
 
 /**
- * Returns a text that identifies the run that saved a checkpoint. The text does not contain the
- * length or the learning rates of the run, which may change when the run is resumed.
+ * Returns a text that identifies the run that saved a checkpoint. The length and the learning rates
+ * of the run are not in the text, because they may change when the run is resumed.
  */
 export function runNameOf(config: Fields | SavedConfig): string {
   const { topology, model, globalBatch, seed, precision, momentum, data, run } = config;
@@ -59,8 +56,8 @@ export interface SavedRun {
   /** Number of steps of the whole run. */
   readonly steps: number;
   /**
-   * The learning rates of the run that resumes. They are computed anew, not read from the
-   * checkpoint.
+   * Learning rates of the saved run. They are computed again from the saved settings, because the
+   * checkpoint has only a digest of the rates.
    */
   readonly rates: Rates;
   readonly mark: RunMark | undefined;
@@ -89,9 +86,12 @@ export function readSavedRun(name: string, { config, trainSamples }: Manifest): 
 
 /**
  * Returns the digest of the training set of a saved run; undefined if the digest cannot be
- * determined. A checkpoint of an older version stores only the name of the training set, not the
- * digest. If the saved run and the run `now` have the same name, size and seed, the digest of `now`
- * is returned. Otherwise the training set with the saved name is opened to compute its digest.
+ * determined.
+ *
+ * A checkpoint of an older version stores only the name of the training set, not the digest. In
+ * this case the saved run is compared with the run `now`. If name, size and seed are the same, the
+ * digest of `now` is returned. Otherwise the training set with the saved name is opened to compute
+ * its digest.
  */
 export function trainDigestOf(saved: SavedRun, now: RunIdentity): string | undefined {
   const { mark, data, trainSamples, fixed } = saved;
@@ -130,9 +130,9 @@ const configSchema = z.strictObject({
   momentum: z.number(),
   seed: z.int().min(0),
   precision: z.string(),
-  // The result of a run does not depend on the four settings in the next line. `startFrom` is among
-  // them, because it is only a path: `run.startDigest` identifies the weights that were read from
-  // it.
+  // The result of a run does not depend on the four settings in the next line. One of them,
+  // `startFrom`, is only a path. `run.startDigest` identifies the weights that were read from that
+  // path.
   ...{ mxu: anything, recovery: anything, evaluate: anything, startFrom: anything },
   run: markSchema.optional(),
 });

@@ -11,8 +11,8 @@ import type { NamedShape } from './resume.ts';
 import type { Tensor } from './safetensors.ts';
 
 /**
- * Weights of a checkpoint with which a new run begins. The optimizer state of the checkpoint is not
- * used.
+ * Weights with which a new run begins, read from a checkpoint. The optimizer state of the
+ * checkpoint is not used.
  */
 export interface Start {
   /** Path of the checkpoint, such as `ck/step-0000120`. */

@@ -5,7 +5,8 @@ const laneBytes = 16;
 /** Size, in bytes, of the ring, a circular buffer into which a message is folded. */
 const ringBytes = 368 * laneBytes;
 /**
- * Size, in bytes, of the tail, into which the ring is folded: 300 bytes, rounded up to whole lanes.
+ * Size, in bytes, of the tail: the short message that is left at the end. The longest distance of
+ * the second equation in {@link FrameCrc} is 300 bytes; 304 is the next multiple of a lane.
  */
 const tailBytes = 304;
 /**
@@ -20,14 +21,14 @@ const foldedBytesMin = 2 * ringBytes;
 const repeatedBytes = 2 * laneBytes;
 
 /**
- * Bytes of the kernel's working memory: zeros, the ring, the repeated beginning of the ring, and
- * the tail.
+ * Size, in bytes, of the kernel's working memory. The memory holds, in this order: zeros, the ring,
+ * a copy of the ring's beginning, and the tail.
  */
 export const crcScratchBytes: number = tailBytes + ringBytes + repeatedBytes + tailBytes;
 
 /**
- * How many bytes are written before their CRC is updated. The bytes are then still in the
- * processor's nearest caches.
+ * Number of bytes that are written before the CRC is updated with them. The bytes are then still in
+ * the processor's nearest caches.
  */
 export const cachedBytes = 65536;
 
@@ -48,7 +49,10 @@ interface Kernel {
 /** The compiled kernel; undefined until it is first used. */
 let compiled: WebAssembly.Module | undefined;
 
-/** For each memory, the kernel over it: it has no state of its own, so all CRCs can share it. */
+/**
+ * The kernel of each memory. A kernel has no state of its own, so all CRCs over a memory share one
+ * kernel.
+ */
 const kernels: WeakMap<WebAssembly.Memory, Kernel> = new WeakMap();
 
 function kernelOf(memory: WebAssembly.Memory): Kernel {
@@ -66,22 +70,23 @@ function kernelOf(memory: WebAssembly.Memory): Kernel {
  * as the zlib in Node, which is built without carry-less multiplication.
  *
  * The method folds a message: it removes bytes from the beginning and xors them into later bytes,
- * such that the CRC stays the same. Which later bytes these are follows from two equations modulo
- * the CRC's polynomial:
+ * such that the CRC stays the same. Two equations, which hold modulo the CRC's polynomial, say into
+ * which later bytes:
  *
  *     x^(8·5869) = x^(8·5835) + x^(8·5821) + 1
  *     x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1
  *
- * By the first equation, a lane (16 bytes) can be removed if it is xored into the message 34, 48
- * and 5869 bytes further on: 34 = 5869 − 5835, 48 = 5869 − 5821. Lane by lane, this folds the
- * message into its last 5888 bytes. The newest three lanes are needed for the distances 34 and 48,
- * so they stay in registers. By the second equation, the 5888 bytes are folded into the last 304
- * bytes in the same way. zlib computes the CRC of these 304 bytes.
+ * By the first equation, a lane (16 bytes) can be removed if it is xored into the message at three
+ * places: 34, 48 and 5869 bytes further on. (34 = 5869 − 5835, 48 = 5869 − 5821.) Lanes are removed
+ * until 5888 bytes are left. The distances 34 and 48 are short, so they need only the newest three
+ * lanes, which stay in registers. By the second equation, more lanes are removed in the same way,
+ * until 304 bytes are left. zlib computes the CRC of these 304 bytes.
  *
- * The first equation was found by a search. Its polynomial has the least degree of all multiples of
- * the CRC's polynomial with four terms, exponents that are multiples of 8 (whole bytes), and two
- * terms that are only a few lanes from the highest term. [The idea of sparse multiples is that of
- * "Chorba: A novel CRC32 implementation", 2024.]
+ * The first equation was found by a search among the multiples of the CRC's polynomial. Of the
+ * multiples with the following properties, it has the least degree: it has four terms, its
+ * exponents are multiples of 8 (whole bytes), and two of its terms are only a few lanes from the
+ * highest term. The idea of such sparse multiples is that of "Chorba: A novel CRC32
+ * implementation", 2024.
  */
 export class FrameCrc implements RunningCrc {
   readonly #kernel: Kernel;
@@ -93,8 +98,8 @@ export class FrameCrc implements RunningCrc {
   /** Length, in bytes, of the range whose CRC is being computed. */
   #bytes = 0;
   /**
-   * Number of bytes at the start of the range that are folded into the ring: all but the last 5888
-   * to 5903 bytes of the range, or 0 if the range is too short to be folded.
+   * Number of bytes at the start of the range that are folded into the ring. These are all bytes
+   * but the last 5888 to 5903. If the range is too short to be folded, the number is 0.
    */
   #moving = 0;
   /** Number of bytes of the range that have been folded. */
@@ -122,8 +127,8 @@ export class FrameCrc implements RunningCrc {
   }
 
   /**
-   * Begins the CRC of a range whose bytes arrive piece by piece. Drops a range that was begun
-   * before and has not ended.
+   * Begins the CRC of a range whose bytes arrive piece by piece. An earlier range that has begun
+   * and has not ended is dropped.
    */
   begin(address: number, bytes: number): void {
     this.#address = address;
@@ -163,7 +168,7 @@ export class FrameCrc implements RunningCrc {
 }
 
 /**
- * Start value that makes zlib's CRC register begin at 0. It is 32 one bits, because zlib inverts
- * the bits of the start value.
+ * Start value with which zlib computes the CRC of the tail. zlib inverts the bits of a start value.
+ * So with 32 one bits, zlib's CRC register begins at 0.
  */
 const zlibZero = 0xffffffff;

@@ -2,8 +2,8 @@ import { wasm } from './sum.wasm.ts';
 
 /**
  * Kernels that sum and copy f32 vectors in the emulator's memory. `target`, `a`, `b` and `source`
- * are byte addresses (multiples of 4), `count` is a number of elements. The target range must be
- * the same as a source range, or not overlap with any source range.
+ * are byte addresses and multiples of 4. `count` is the number of elements of a vector. The target
+ * range must be the same as a source range, or must not overlap with any source range.
  */
 export interface SumKernels {
   /** `target[i] = a[i] + b[i]`. */

@@ -13,8 +13,9 @@ export function iotaOf(shape: ArrayShape, dimension: number): Literal {
 }
 
 /**
- * Rearranges the elements of the operand. The function `source` takes the indices of an element of
- * the result and returns the row-major offset, in the operand, of the element to put there.
+ * Rearranges the elements of the operand into an array of the given shape. For the element of the
+ * result with the indices `index`, `source(index)` is the row-major offset, in the operand, of the
+ * element to put there.
  */
 function rearranged(
   shape: ArrayShape,

@@ -8,16 +8,16 @@ import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
 /**
- * Number of products in one tile. A sum of products is cut into tiles: one column of the MXU adds
- * the products of a tile, and the accumulators of the MXU add the sums of the tiles.
+ * Number of products in one tile. A sum of products is cut into tiles. One column of the MXU adds
+ * the products of a tile. The accumulators of the MXU then add the sums of the tiles.
  */
 const tileDepth = tpuV2.mxuSide;
 
 /**
  * Returns the sum over k of lhs[bases.lhs + lhsAt[k]] · rhs[bases.rhs + rhsAt[k]], in f32. The
- * products are taken with ascending k and are cut into tiles of `tileDepth`. Each tile is summed by
- * itself, then the sums of the tiles are added. A negative `lhsAt[k]` stands for padding, whose
- * value is +0.
+ * products are taken in the order of k and cut into tiles of `tileDepth`. Each tile is summed by
+ * itself; then the sums of the tiles are added. If `lhsAt[k]` is negative, the element of lhs is
+ * padding, with the value +0.
  */
 function sumOfProducts(
   lhs: Float64Array,
@@ -40,9 +40,9 @@ function sumOfProducts(
 }
 
 /**
- * Returns the product of two f32, rounded to f32. An exact product with a magnitude below 2^-126,
- * the smallest normal f32, becomes +0, because the MXU has no subnormal numbers. f64 has enough
- * bits for the exact product.
+ * Returns the product of two f32 numbers, rounded to f32. f64 has enough bits for the exact
+ * product. If the magnitude of the exact product is below 2^-126, the smallest normal f32, the
+ * result is +0, because the MXU has no subnormal numbers.
  */
 function product(a: number, b: number): number {
   const exact = a * b;
@@ -89,9 +89,9 @@ function others(dims: readonly number[], ...used: (readonly number[])[]): number
 /**
  * Evaluates a convolution. Each element of the result is a sum of products. The sum goes through
  * the positions in the window in row-major order, with the dimensions in the order of
- * `kernelSpatial`. At each position it goes through the input features of the element's feature
- * group. A reversed dimension of the window does not change this order; it only pairs the positions
- * with the elements of the kernel from the last to the first.
+ * `kernelSpatial`. At each position, it goes through the input features of the element's feature
+ * group. If a dimension of the window is reversed, this order stays the same. But along that
+ * dimension, the first position then belongs to the last element of the kernel, and so on.
  */
 export function convolutionOf(it: Convolution, input: Literal, kernel: Literal): Literal {
   const { dimensions: of, window } = it;
@@ -134,8 +134,8 @@ export function convolutionOf(it: Convolution, input: Literal, kernel: Literal):
   /**
    * Lists the elements of the input from which one element of the result is computed, in the order
    * in which their products are added. `index` has the indices of the element of the result. An
-   * entry is −1 for padding. Otherwise it is the offset of an element in the input, relative to the
-   * first input feature of the group in the image.
+   * entry of the list is −1 for padding. Otherwise it is the offset of an element of the input,
+   * counted from the first element that the image has in the feature group.
    */
   function inputDepth(index: readonly number[]): number[] {
     const depth: number[] = [];

@@ -18,7 +18,7 @@ const power = onNumbers(lanes.power);
 
 /**
  * Returns the function that computes one element of a unary operation. Floats are computed in f32
- * and then rounded to their type. Integers wrap modulo 2^32.
+ * and then rounded to their element type. Integers wrap modulo 2^32.
  */
 export function unaryElement(opcode: UnaryOpcode, type: ElementType): (x: number) => number {
   const plain = unaryOf(opcode, type);
@@ -69,13 +69,13 @@ function unaryOf(opcode: UnaryOpcode, type: ElementType): (x: number) => number 
 }
 
 /**
- * Returns the function that computes one element of a binary operation.
+ * Returns the function that computes one element of a binary operation, with these rules:
  *
- * - Maximum and minimum, as in WASM: NaN if either operand is NaN; −0 is less than +0.
- * - Division of integers, as in XLA: x / 0 has all bits set, the remainder of x / 0 is x, and
- *   −2^31 / −1 is −2^31.
- * - Shifts: the count is unsigned. If the count is 32 or more, an arithmetic right shift gives
- *   copies of the sign bit, and the other shifts give 0.
+ * - Maximum and minimum, as in WASM: if an operand is NaN, the result is NaN; −0 is less than +0.
+ * - Division of integers, as in XLA: all bits of x / 0 are set; the remainder of x / 0 is x; −2^31
+ *   / −1 is −2^31.
+ * - Shifts: the shift count is unsigned. If it is 32 or more, an arithmetic right shift fills all
+ *   bits with the sign bit, and the other shifts give 0.
  */
 export function binaryElement(
   opcode: BinaryOpcode,
@@ -163,11 +163,11 @@ export function comparison(direction: Compare['direction']): (a: number, b: numb
 /**
  * Returns the function that converts one value.
  *
- * - From float to integer: rounds towards zero and limits the result to the range of the integer
- *   type. NaN becomes 0.
- * - From integer to integer: wraps modulo 2^32.
+ * - From float to integer: the value is rounded towards zero and limited to the range of the
+ *   integer type. NaN becomes 0.
+ * - From integer to integer: the value wraps modulo 2^32.
  * - To pred: 0 becomes false, every other value true.
- * - From integer to bf16: rounds twice, to f32 and then to bf16.
+ * - From integer to bf16: the value is rounded twice, first to f32 and then to bf16.
  */
 export function conversion(from: ElementType, to: ElementType): (x: number) => number {
   if (to === 'pred') return (x) => Number(x !== 0);

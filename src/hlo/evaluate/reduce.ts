@@ -5,12 +5,16 @@ import type { Reduce, ReduceWindow, SelectAndScatter, WindowDimension } from '..
 import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
-/** A computation on scalars, as a function that takes numbers and returns a list of all results. */
+/**
+ * A computation on scalars, as a function. It takes one number for each parameter of the
+ * computation and returns a list with one number for each result.
+ */
 export type ScalarBody = (...values: readonly number[]) => readonly number[];
 
 /**
- * Evaluates a reduce of n inputs. Each element of a result is ((init ∘ x0) ∘ x1) ∘ …, where ∘ is
- * `body` and x0, x1, … are the reduced elements in row-major order.
+ * Evaluates a reduce of one or more inputs. Each element of a result is ((init ∘ x0) ∘ x1) ∘ …,
+ * where init is the initial value, ∘ is `body`, and x0, x1, … are the reduced elements in row-major
+ * order.
  */
 export function reduceOf(
   it: Reduce,
@@ -39,8 +43,8 @@ export function reduceOf(
 }
 
 /**
- * Evaluates a reduce-window. Padding elements, and the gaps that dilation makes between elements of
- * the input, count as elements with the initial value, as in StableHLO.
+ * Evaluates a reduce-window. Padding has the initial value, as in StableHLO. So have the gaps that
+ * dilation makes between elements of the input.
  */
 export function reduceWindowOf(
   it: ReduceWindow,
@@ -62,8 +66,8 @@ export function reduceWindowOf(
 }
 
 /**
- * Evaluates a select-and-scatter. Padding is never selected. If a window consists only of padding,
- * the element of the source for this window is dropped.
+ * Evaluates a select-and-scatter. Padding is never selected. If a window has only padding, the
+ * window's element of the source is dropped.
  */
 export function selectAndScatterOf(
   it: SelectAndScatter,
@@ -88,8 +92,9 @@ export function selectAndScatterOf(
 
 /**
  * Calls `visit` for each element of one window, in row-major order. `position` has the position of
- * the window along each dimension. `visit` gets the row-major index of the element in an array of
- * dimensions `dims`, or −1 for padding and for the gaps that dilation makes between elements.
+ * the window along each dimension. `visit` receives the row-major index of the element in an array
+ * of dimensions `dims`. For padding, and for a gap that dilation makes between elements, it
+ * receives −1.
  */
 function forEachInWindow(
   window: readonly WindowDimension[],

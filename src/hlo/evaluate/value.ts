@@ -19,8 +19,8 @@ export function flattened(value: Value): Literal[] {
 }
 
 /**
- * Makes a literal. Element i is `element(i)`, an f32 or an integer, rounded to the element type of
- * `shape`.
+ * Makes a literal of the given shape. `element(i)` is an f32 number or an integer. Rounded to the
+ * element type of `shape`, it becomes the element with index i.
  */
 export function literalFrom(shape: ArrayShape, element: (i: number) => number): Literal {
   const data = storage(shape.type, elementCount(shape));
@@ -30,8 +30,8 @@ export function literalFrom(shape: ArrayShape, element: (i: number) => number): 
 }
 
 /**
- * Gathers elements without changing their bits. Element i of the result is element `from[i]` of
- * `source`, or element 0 of `other` if `from[i]` is negative.
+ * Gathers elements without changing their bits. If `from[i]` is not negative, element i of the
+ * result is element `from[i]` of `source`. Otherwise it is element 0 of `other`.
  */
 export function gathered(
   shape: ArrayShape,
@@ -70,8 +70,9 @@ export function asType(type: ElementType, value: number): number {
 }
 
 /**
- * Calls `visit` with each index into an array of dimensions `dims`, in row-major order. All calls
- * get the same array object, so `visit` must not keep it.
+ * Calls `visit` for each element of an array of dimensions `dims`, in row-major order. `index` has
+ * the element's index along each dimension, and `flat` is its row-major index. All calls receive
+ * the same array `index`, so `visit` must not keep it.
  */
 export function forEachIndex(
   dims: readonly number[],
@@ -90,8 +91,9 @@ export function forEachIndex(
 }
 
 /**
- * Returns the row-major offsets of the elements whose indices are 0 in all dimensions that are not
- * chosen. The order is row-major in the chosen dimensions: the first one varies slowest.
+ * Returns the row-major offsets of all elements that have the index 0 along every dimension except
+ * those in `chosen`. The offsets are ordered such that the index along the first dimension in
+ * `chosen` varies slowest.
  */
 export function offsetsAlong(dims: readonly number[], chosen: readonly number[]): number[] {
   const strides = stridesOf(dims);

@@ -4,7 +4,9 @@ import type { FromWorker, StepOrder, StepReport, ToWorker } from '../messages.ts
 /** An action for the driver of a master. The driver performs the actions of a list in order. */
 export type MasterAction =
   | { readonly kind: 'send'; readonly tpu: number; readonly message: ToWorker }
-  /** Steps may begin: all Cloud TPUs have loaded, at the start or after a recovery. */
+  /**
+   * All Cloud TPUs have loaded their programs, at the start or after a recovery. Steps may begin.
+   */
   | { readonly kind: 'ready' }
   /**
    * The step is committed: all replicas have the same weights. `reports` has one report for each
@@ -23,16 +25,16 @@ export type MasterAction =
   | { readonly kind: 'repeated'; readonly order: StepOrder }
   /** The master has ignored a message that does not fit its state. The driver logs the message. */
   | { readonly kind: 'refused'; readonly message: FromWorker; readonly reason: string }
-  /** End every wait of every worker, because the step or the run has been given up. */
+  /** End every wait of every worker, because a new membership begins or the run has failed. */
   | { readonly kind: 'abort' }
   /**
-   * Let a replacement of the lost worker of Cloud TPU `tpu` start and join. If the lost worker
-   * still runs, end it first.
+   * The worker of Cloud TPU `tpu` is lost. If this worker still runs, end it. Then let a new worker
+   * start and join for Cloud TPU `tpu`.
    */
   | { readonly kind: 'replace'; readonly tpu: number }
   /**
-   * Ask the worker of Cloud TPU `host` to host Cloud TPU `tpu` too and to join for it, because no
-   * worker has joined for Cloud TPU `tpu` in time.
+   * No worker has joined for Cloud TPU `tpu` in time. Ask the worker of Cloud TPU `host` to host
+   * Cloud TPU `tpu` too, and to join for it.
    */
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
   /**
@@ -47,9 +49,9 @@ export type MasterAction =
    */
   | { readonly kind: 'rollback'; readonly generation: number }
   /**
-   * Copy the parameters to Cloud TPU `tpu` from Cloud TPU `from`. If `from` is null, copy nothing,
-   * because the rollback has set the parameters already. The driver answers with the event
-   * `restored`.
+   * Copy the parameters from Cloud TPU `from` to Cloud TPU `tpu`. If `from` is null, copy nothing,
+   * because a rollback has already set the parameters. In both cases the driver then answers with
+   * the event `restored`.
    */
   | {
       readonly kind: 'restore';
@@ -65,8 +67,8 @@ export const noteEvents = [
   /** A Cloud TPU is lost. */
   'lost',
   /**
-   * A Cloud TPU has wrong weights or has sent a corrupt frame. Or the Cloud TPUs have different
-   * digests of the weights, and no digest has a majority.
+   * A Cloud TPU is suspected of a fault: it has wrong weights or has sent a corrupt frame. Or no
+   * single Cloud TPU is suspected: the digests of the weights differ, and no digest has a majority.
    */
   'suspected',
   /** The Cloud TPU was at fault a second time and is being replaced. */
@@ -77,7 +79,10 @@ export const noteEvents = [
   'replaced',
   /** The Cloud TPU has received the parameters. */
   'restored',
-  /** All copies of the parameters were lost. Steps since a checkpoint run again. */
+  /**
+   * No Cloud TPU had the current parameters any more, so all Cloud TPUs have taken older, saved
+   * parameters. The committed steps since then run again.
+   */
   'rolled-back',
   /** The recovery is complete. */
   'resumed',
@@ -87,7 +92,7 @@ export const noteEvents = [
 export interface Note {
   readonly event: (typeof noteEvents)[number];
   readonly generation: number;
-  /** Program of the step that runs or was interrupted; null between steps. */
+  /** Index of the program whose step runs or was interrupted; null between steps. */
   readonly program: number | null;
   readonly step: number | null;
   /** Number of the Cloud TPU that the event concerns; null for the whole slice. */
@@ -103,7 +108,7 @@ export function isReport({ event }: Note): boolean {
 }
 
 /**
- * Returns the number of the Cloud TPU that loses its worker, if the event is `lost` or
+ * Returns the number of the Cloud TPU whose worker is lost, if the event is `lost` or
  * `quarantined`. Returns null for every other event.
  */
 export function lostTpu({ event, tpu }: Note): number | null {

@@ -17,17 +17,17 @@ function isOverdue(state: MasterState, member: Member, now: number): boolean {
   const absentMs = now - member.absentSinceMs;
   if (member.host !== null) return absentMs > startMsLimit;
   if (!member.awaitsFirstWorker) return absentMs > recovery.graceMsLimit;
-  // This master continues the run of an earlier master. All workers may have ended with the earlier
-  // master and must start again. This may take longer than `graceMsLimit`, the time for a single
-  // replacement, so the limit is at least a quarter of `startMsLimit`.
+  // This master continues the run of an earlier master. The workers may have ended with the earlier
+  // master, so all of them may have to start again. That may take longer than the start of a single
+  // replacement (`graceMsLimit`), so the limit is at least a quarter of `startMsLimit`.
   if (state.mustKeepParameters) return absentMs > Math.max(recovery.graceMsLimit, startMsLimit / 4);
   const isQuiet = state.lastJoinedMs !== null && now - state.lastJoinedMs > quietMsLimit;
   return absentMs > startMsLimit || (recovery.policy !== 'none' && isQuiet);
 }
 
 /**
- * Handles Cloud TPU `tpu`, for which no worker has joined in time: another worker is asked to host
- * it too. At the start of a run, the run fails if no other worker can host it.
+ * Handles the case that no worker has joined for Cloud TPU `tpu` in time: asks another worker to
+ * host Cloud TPU `tpu` too. If no other worker can host it at the start of a run, the run fails.
  */
 export function replaceOverdue(state: MasterState, tpu: number, now: number): Transition {
   const { members, options, mustKeepParameters } = state;
@@ -38,8 +38,8 @@ export function replaceOverdue(state: MasterState, tpu: number, now: number): Tr
 }
 
 /**
- * Fails the run with `worker-silent`, because some workers did not join at the start. No other
- * worker can host their Cloud TPUs: no worker has joined, or the policy is `none`.
+ * Fails the run with `worker-silent` at its start: no worker has joined for some Cloud TPUs, and no
+ * other worker can host them. Either no worker has joined at all, or the policy is `none`.
  */
 function failToStart(state: MasterState): Transition {
   const late = state.members.flatMap(({ status }, tpu) => (status === 'absent' ? [tpu] : []));
@@ -49,9 +49,8 @@ function failToStart(state: MasterState): Transition {
 }
 
 /**
- * Asks a worker to host Cloud TPU `tpu` in addition to its own: the joined worker that hosts the
- * fewest additional Cloud TPUs. If that worker does not join for `tpu` within `startMsLimit`, the
- * function is called again and counts the worker as lost.
+ * Asks a joined worker to host Cloud TPU `tpu` in addition to its own Cloud TPU. If a worker was
+ * asked before and has not joined for `tpu` within `startMsLimit`, counts that worker as lost.
  */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
@@ -78,8 +77,8 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
 }
 
 /**
- * Returns the number of the Cloud TPU whose worker is to host Cloud TPU `tpu` too. Chooses a worker
- * that hosts the fewest additional Cloud TPUs. Returns undefined if no worker has joined.
+ * Returns the number of the Cloud TPU whose worker is to host Cloud TPU `tpu` too. Chooses a joined
+ * worker that hosts the fewest additional Cloud TPUs. Returns undefined if no worker has joined.
  */
 function hostFor(members: readonly Member[], tpu: number): number | undefined {
   const hosts = members.flatMap(({ status, host }, it) =>
@@ -92,8 +91,8 @@ function hostFor(members: readonly Member[], tpu: number): number | undefined {
 }
 
 /**
- * Handles the case that no joined worker can host Cloud TPU `tpu`: the master goes on waiting for a
- * worker. If the Cloud TPU has had no worker for longer than both `graceMsLimit` and
+ * Handles the case that no joined worker can host Cloud TPU `tpu`. The master keeps waiting for a
+ * worker. But if `tpu` has had no worker for longer than `graceMsLimit` and also longer than
  * `startMsLimit`, the run fails with `worker-exited`.
  */
 function awaitHost(state: MasterState, tpu: number, now: number): Transition {

@@ -10,17 +10,20 @@ import { andThen, fail, refuse, type Transition, unchanged } from './transition.
 import { describeMismatch, describeWork, nameOf, noteOf } from './wording.ts';
 
 /**
- * Number of suspicions at which a Cloud TPU is replaced. Each wrong digest of the Cloud TPU, and
- * each accusation by another worker, is one suspicion.
+ * A Cloud TPU is replaced when the number of its suspicions reaches this value. A suspicion is a
+ * wrong digest of the Cloud TPU, or an accusation by another worker.
  */
 export const suspicionsMax = 2;
 
 /**
- * Handles a step after which the digests of the Cloud TPUs differ. If more than half of the Cloud
- * TPUs agree, each other Cloud TPU copies the parameters from a Cloud TPU of the majority, because
- * its own parameters may have been wrong before the step. Then the step runs again. Without a
- * majority the step runs again once; if there is still no majority, the run fails with
- * `digest-mismatch`. With the policy `none` the run fails at once.
+ * Handles a step after which the digests of the Cloud TPUs differ. With the policy `none` the run
+ * fails. Otherwise:
+ *
+ * - If more than half of the Cloud TPUs have the same digest, they are the majority. Each other
+ *   Cloud TPU is at fault once more. It copies the parameters from a Cloud TPU of the majority,
+ *   because its own may have been wrong before the step already. Then the step runs again.
+ * - If no digest has a majority, the step runs again. If there is no majority the second time
+ *   either, the run fails with `digest-mismatch`.
  */
 export function onMismatch(
   state: MasterState,
@@ -83,8 +86,9 @@ function countFaults(
 }
 
 /**
- * Reports the suspected Cloud TPUs. If no single Cloud TPU is suspected, `suspects` is [null]. Then
- * begins a new membership with the same workers, so that the step runs again.
+ * Reports each Cloud TPU in `suspects` as suspected. If no single Cloud TPU is suspected,
+ * `suspects` is [null]. Then begins a new membership with the same workers, so that the interrupted
+ * step runs again.
  */
 function reportSuspects(
   state: MasterState,

@@ -7,7 +7,10 @@ import type { MasterState, Member } from './state.ts';
 import { fail, type Transition, unchanged } from './transition.ts';
 import { describeWork, nameOf } from './wording.ts';
 
-/** Measures how long each Cloud TPU has been silent, then checks all deadlines of the phase. */
+/**
+ * Measures how long each Cloud TPU has been silent. Then checks all deadlines of the phase in which
+ * the master is.
+ */
 export function onSample(
   state: MasterState,
   sample: MasterEvent & { kind: 'sample' },
@@ -45,8 +48,8 @@ function checkDeadlines(state: MasterState, now: number): Transition {
 }
 
 /**
- * Returns the result of `late` if the phase, which began at `sinceMs`, has lasted longer than
- * `startMsLimit`. Otherwise checks whether any Cloud TPU has been silent for too long.
+ * Checks a phase that began at `sinceMs`. If the phase has lasted longer than `startMsLimit`,
+ * returns the result of `late`. Otherwise checks whether a Cloud TPU has been silent for too long.
  */
 function ifLate(
   state: MasterState,
@@ -57,7 +60,10 @@ function ifLate(
   return now - sinceMs > state.options.startMsLimit ? late() : checkSilence(state, now);
 }
 
-/** Counts all Cloud TPUs with the given status as lost. `what` completes the error message. */
+/**
+ * Counts all Cloud TPUs with the status `status` as lost. `what` says, in the error message, what
+ * they failed to do in time.
+ */
 function loseLate(
   state: MasterState,
   status: Member['status'],
@@ -76,8 +82,9 @@ function loseLate(
 }
 
 /**
- * Checks the deadlines of the phase `joining`: for Cloud TPUs to leave their step, and for workers
- * to join. If a worker does not join in time, another worker hosts its Cloud TPU, or the run fails.
+ * Checks the deadlines of the phase `joining`. If a Cloud TPU does not leave its step in time, it
+ * counts as lost. If no worker joins for a Cloud TPU in time, another worker hosts the Cloud TPU,
+ * or the run fails.
  */
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
   const { members, options } = state;
@@ -90,8 +97,8 @@ function checkJoining(state: MasterState, sinceMs: number, now: number): Transit
 }
 
 /**
- * Counts the silent Cloud TPUs as lost. Cloud TPUs that fell silent together, for example because
- * their machine failed, are counted in one call, so that only one new membership begins.
+ * Counts all silent Cloud TPUs as lost, in one call. So only one new membership begins if several
+ * fall silent together, for example because their machine failed.
  */
 function checkSilence(state: MasterState, now: number): Transition {
   const losses = silentTpus(state).map(({ tpu, silentMs, limitMs }): Loss => {

@@ -7,8 +7,8 @@ export type MasterEvent =
   | { readonly kind: 'begin-step'; readonly order: StepOrder }
   /**
    * The worker of a Cloud TPU is gone: its thread ended, its socket closed, or its process ended
-   * before it could join. Not sent for a worker that was replaced already. `code` is the code of
-   * the error that the worker reported, if any.
+   * before it could join. This event is not sent for a worker that has already been replaced.
+   * `code` is the code of the error that the worker reported, if there is one.
    */
   | {
       readonly kind: 'exited';
@@ -39,10 +39,10 @@ export type MasterEvent =
    */
   | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
   /**
-   * Sent at regular intervals. `progress` and `heartbeats` have one counter for each Cloud TPU, by
-   * its number. A counter in `progress` grows with the work of the Cloud TPU. A counter in
-   * `heartbeats` grows with every message of the Cloud TPU's process, so the master also notices
-   * the loss of an idle Cloud TPU. A pod of threads has no heartbeats.
+   * A sample of counters, sent at regular intervals. `progress` and `heartbeats` have one counter
+   * for each Cloud TPU, by its number. A counter of `progress` grows while the Cloud TPU works. A
+   * counter of `heartbeats` grows with every message from the process of the Cloud TPU, whether the
+   * Cloud TPU works or not. `heartbeats` is absent in a pod of threads.
    */
   | {
       readonly kind: 'sample';

@@ -4,8 +4,8 @@ import { type Invariant, ofEachMember } from './invariant.ts';
 import type { FailureDetector, MasterState, Member } from './state.ts';
 
 /**
- * How long Cloud TPU `tpu` has been silent (`silentMs`), and the longest silence that the failure
- * detector accepts from this Cloud TPU now (`limitMs`), in ms.
+ * Silence of Cloud TPU `tpu`, in ms. `silentMs` is the time for which the Cloud TPU has been
+ * silent. `limitMs` is the longest silence that the failure detector allows to this Cloud TPU now.
  */
 export interface Silence {
   readonly tpu: number;
@@ -13,7 +13,7 @@ export interface Silence {
   readonly limitMs: number;
 }
 
-/** Measures, at a sample of the counters, how long each Cloud TPU has been silent. */
+/** Takes a sample of the counters, and updates how long each Cloud TPU has been silent. */
 export function measureSilence(
   state: MasterState,
   { progress, heartbeats }: MasterEvent & { kind: 'sample' },
@@ -37,9 +37,9 @@ export function measureSilence(
 
 /**
  * Returns the Cloud TPUs whose silence exceeds their limit, the longest overdue first. If there are
- * any, also returns the Cloud TPUs that will exceed their limit in less than `sampleMsLimit`. They
- * may have failed together with the overdue ones, for example because their machine failed: the
- * measured silences of Cloud TPUs that failed together can differ by the time between two samples.
+ * any, also returns the Cloud TPUs that will exceed their limit in less than `sampleMsLimit`. These
+ * may have failed together with the overdue ones: the measured silences of Cloud TPUs that fail at
+ * the same moment can differ by the time between two samples.
  */
 export function silentTpus(state: MasterState): readonly Silence[] {
   const silences = state.members.map((member, tpu): Silence => {
@@ -56,17 +56,18 @@ function overdueMs({ silentMs, limitMs }: Silence): number {
 }
 
 /**
- * True if a Cloud TPU has a step to run or to leave. Then the failure detector watches its progress
- * counter, because a hung worker may still send heartbeats.
+ * True if a Cloud TPU must finish a step or leave a step. Only then does the failure detector watch
+ * its progress counter. At other times the detector watches its heartbeats.
  */
 function owesProgress({ phase }: MasterState, { status }: Member): boolean {
   return status === 'leaving' || (status === 'busy' && phase.kind === 'stepping');
 }
 
 /**
- * Returns the longest silence, in ms, that is allowed to a Cloud TPU now. Before the first step has
- * ended, a Cloud TPU without a step to run or to leave may be silent without limit: the speed of
- * the machine is unknown, and loading programs may take long.
+ * Returns the longest silence, in ms, that the failure detector allows to a Cloud TPU now. Before
+ * the first step has ended, a Cloud TPU may be silent without limit while it neither runs nor
+ * leaves a step. The speed of the machine is unknown until then, and loading programs may take
+ * long.
  */
 function limitOf(state: MasterState, member: Member): number {
   if (owesProgress(state, member)) return silenceLimit(state);
@@ -78,7 +79,7 @@ function limitOf(state: MasterState, member: Member): number {
 
 /**
  * Returns the longest time, in ms, that a Cloud TPU may make no progress in a step. The limit grows
- * with `longestSilenceMs`, the longest recent pause after which a Cloud TPU went on. So the Cloud
+ * with `longestSilenceMs`, the longest recent pause from which a Cloud TPU came back. So the Cloud
  * TPUs of a slow machine do not count as lost.
  */
 export function silenceLimit({ options, detector }: MasterState): number {
@@ -87,20 +88,20 @@ export function silenceLimit({ options, detector }: MasterState): number {
   return Math.max(leastMs, silenceFactor * detector.longestSilenceMs);
 }
 
-/** Returns the failure detector after a commit: a long silence of the past counts less. */
+/** Returns the failure detector after a commit. Each commit makes `longestSilenceMs` smaller. */
 export function afterCommit(detector: FailureDetector): FailureDetector {
   return { ...detector, longestSilenceMs: silenceDecay * detector.longestSilenceMs };
 }
 
 /**
- * Factor by which each commit makes `longestSilenceMs` smaller. So the limit of silence shrinks
- * again after one slow step, and a later loss is noticed sooner.
+ * Each commit multiplies `longestSilenceMs` by this factor. So one slow step does not raise the
+ * limit of silence for ever.
  */
 const silenceDecay = 0.97;
 
 /**
- * Factor on `silenceMsLimit` in two cases: until a first step has shown how fast the machine is,
- * and between steps, when the failure detector watches heartbeats.
+ * The limit of silence is at least `silenceMsLimit` times this factor in two cases: until the first
+ * step has shown how fast the machine is, and between steps.
  */
 export const untimedFactor = 8;
 

@@ -7,7 +7,7 @@ export interface Invariant {
   holds(state: MasterState): boolean;
 }
 
-/** Returns the invariant that `holds` is true for each Cloud TPU of the slice. */
+/** Returns an invariant: `holds` returns true for each Cloud TPU of the slice. */
 export function ofEachMember(
   statement: string,
   holds: (member: Member, state: MasterState, tpu: number) => boolean,

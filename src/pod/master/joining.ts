@@ -9,9 +9,9 @@ import { andThen, refuse, sendTo, type Transition } from './transition.ts';
 import { nameOf, noteOf } from './wording.ts';
 
 /**
- * Handles the message `joined`: the worker becomes part of the membership. A worker that has
- * parameters took part in an earlier membership and may still run a step. The master sends `abort`
- * to such a worker and waits for its answer `aborted`.
+ * Handles the message `joined`: the worker becomes part of the membership. If the worker has
+ * parameters, it took part in an earlier membership and may still run a step. In this case the
+ * master sends `abort` to the worker and waits for the answer `aborted`.
  */
 export function onJoined(
   state: MasterState,
@@ -24,10 +24,10 @@ export function onJoined(
     return refuse(state, message, 'a worker has joined for this Cloud TPU already');
   }
   const { recovery, copiesParameters } = state.options;
-  // A worker that has finished the uncommitted step still has the parameters from before that step,
-  // unless it has begun one more step. A worker can have begun one more step only while committed
-  // steps run again after a rollback. So `keepsBefore` is true only if no committed step must run
-  // again.
+  // A worker may have finished the step that was not committed. Such a worker also keeps the
+  // parameters from before that step. It loses these older parameters when it begins one more step,
+  // which can happen only while committed steps run again after a rollback. So `keepsBefore` is
+  // true if no committed step must run again.
   const keepsBefore = state.steps.every((count, i) => count === state.committed[i]);
   const hasParameters =
     keepsParameters(recovery) &&

@@ -9,8 +9,8 @@ import { andThen, broadcast, refuse, type Transition, unchanged } from './transi
 import { nameOf, noteOf } from './wording.ts';
 
 /**
- * Begins to load programs once every Cloud TPU is present and runs no step. If the run has
- * parameters to keep (`mustKeepParameters`), and no Cloud TPU has them, begins a rollback first.
+ * Orders the programs to be loaded once every Cloud TPU is present and runs no step. But if the
+ * parameters must be kept (`mustKeepParameters`) and no Cloud TPU has them, begins a rollback.
  */
 export function loadIfAllPresent(state: MasterState, now: number): Transition {
   if (!state.members.every((member) => member.status === 'present')) return unchanged(state);
@@ -76,10 +76,10 @@ export function onReady(
 }
 
 /**
- * Returns true if the weights of a Cloud TPU after loading differ from the weights of the last
- * commit. Other Cloud TPUs must then not copy them. `found[i]` is the digest of the weights of
- * program i after loading. The function does not compare a program that copies its parameters from
- * another program, a program that was rolled back, or one whose digest at the commit is unknown.
+ * Returns true if the weights of a Cloud TPU after loading differ from the weights at the last
+ * commit. `found[i]` is the digest of the weights of program i after loading. The function skips
+ * three kinds of programs: those that copy their parameters from another program, those that were
+ * rolled back, and those whose digest at the commit is unknown.
  */
 function hasOtherWeights(state: MasterState, found: readonly string[]): boolean {
   const { steps, committed, options } = state;
@@ -91,8 +91,8 @@ function hasOtherWeights(state: MasterState, found: readonly string[]): boolean 
 }
 
 /**
- * Handles the end of the first loading: the parameters that the Cloud TPUs have now become the
- * parameters of the run.
+ * Handles the end of the first loading: the parameters on the Cloud TPUs become the parameters of
+ * the run. From then on they must be kept.
  */
 function keepLoadedParameters(state: MasterState, now: number): Transition {
   const members = state.members.map((member) => ({ ...member, hasParameters: true }));
@@ -100,12 +100,13 @@ function keepLoadedParameters(state: MasterState, now: number): Transition {
 }
 
 /**
- * Makes every Cloud TPU without the current parameters copy them from another Cloud TPU. The copies
- * are spread evenly over the Cloud TPUs that have the parameters.
+ * Gives the current parameters to every Cloud TPU that does not have them.
  *
- * If no Cloud TPU has the parameters, they come from a rollback. If this membership has begun with
- * a rollback, nothing is copied, because the rollback has set the parameters. Otherwise begins a
- * new membership, which begins with a rollback.
+ * - Some Cloud TPUs have the parameters: the rest copy from them, spread evenly.
+ * - No Cloud TPU has them, and this membership began with a rollback: nothing is copied, because
+ *   the rollback has set the parameters.
+ * - No Cloud TPU has them, and there was no such rollback: begins a new membership, which begins
+ *   with a rollback.
  */
 function restore(state: MasterState, now: number): Transition {
   const { members, generation } = state;

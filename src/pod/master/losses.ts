@@ -28,8 +28,8 @@ export function onExited(
 }
 
 /**
- * Handles the message `failed` of a worker: its Cloud TPU counts as lost, even if the message is of
- * an older generation.
+ * Handles the message `failed` of a worker: its Cloud TPU counts as lost. A message of an older
+ * generation counts too.
  */
 export function onFailed(
   state: MasterState,
@@ -40,15 +40,18 @@ export function onFailed(
   return lose(state, [{ tpu, code: errorCodeOf(code), message: failed }], now);
 }
 
-/** Returns the code that a worker has reported, or `worker-threw` if no such code exists. */
+/**
+ * Returns `code`, the error code that a worker has reported. Returns `worker-threw` if `code` is
+ * null or unknown.
+ */
 export function errorCodeOf(code: string | null): ErrorCode {
   return code !== null && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'worker-threw';
 }
 
 /**
  * Handles the loss of Cloud TPUs: begins a new membership with replacements. The run fails instead
- * if the policy is `none`, if a replacement would fail in the same way, or if a Cloud TPU was lost
- * too often.
+ * in three cases: the policy is `none`; the cause is the user's input, so a replacement would fail
+ * too; or a Cloud TPU was lost too often.
  */
 export function lose(
   state: MasterState,
@@ -74,8 +77,8 @@ export function lose(
 }
 
 /**
- * Returns the losses that follow from `causes`: if the worker of a Cloud TPU is lost, every other
- * Cloud TPU that this worker hosts is lost too.
+ * Returns the losses that follow from `causes`. If the worker of a Cloud TPU is lost, every other
+ * Cloud TPU that the same worker hosts is lost too.
  */
 function lossesOfHosted(state: MasterState, causes: readonly Loss[]): readonly Loss[] {
   return state.members.flatMap(({ host }, tpu): Loss[] => {
@@ -86,7 +89,10 @@ function lossesOfHosted(state: MasterState, causes: readonly Loss[]): readonly L
   });
 }
 
-/** True if the error lies in the user's input, so that a replacement would fail in the same way. */
+/**
+ * True if the cause of the error is the user's input. A replacement would then fail in the same
+ * way.
+ */
 function isWrongInput(code: ErrorCode): boolean {
   return errorCodes[code] === errorCodes['bad-data'];
 }

@@ -73,8 +73,8 @@ function onMessage(state: MasterState, message: FromWorker, now: number): Transi
 }
 
 /**
- * Fails this master with `superseded`. A message of a newer generation proves that a newer master
- * leads the run, since only that master can have begun the newer membership.
+ * Fails this master with `superseded`, because a worker has sent a message of a newer generation.
+ * Only a newer master can have begun a newer membership, so that master leads the run now.
  */
 function supersede(state: MasterState, { tpu, generation }: FromWorker): Transition {
   const found = `${nameOf(state, tpu)} is in generation ${generation}, this master in ${state.generation}`;
@@ -87,9 +87,8 @@ export function isOver(state: MasterState): boolean {
 }
 
 /**
- * Returns true if a new worker may join for Cloud TPU `tpu`: no worker has joined for this Cloud
- * TPU, and no other worker was asked to host this Cloud TPU too. A new worker that finds no vacant
- * Cloud TPU waits as a spare for the next loss.
+ * Returns true if a new worker may join for Cloud TPU `tpu`: no worker has joined for it, and no
+ * other worker was asked to host it.
  */
 export function isVacant({ members }: MasterState, tpu: number): boolean {
   const { status, host } = at(members, tpu);
@@ -107,8 +106,8 @@ export const masterInvariants: readonly Invariant[] = [
 ];
 
 /**
- * Throws an AssertionError if an invariant does not hold. An ended run is not checked: a failure
- * can end the run in the middle of a change, and nothing reads the state any more.
+ * Throws an AssertionError if an invariant does not hold. Checks nothing after the end of the run:
+ * a failure may have left the state half changed, and nothing reads the state any more.
  */
 export function checkInvariants(state: MasterState): void {
   if (isOver(state)) return;

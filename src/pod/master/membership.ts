@@ -27,9 +27,10 @@ export function beginMembership(state: MasterState, now: number): Transition {
 }
 
 /**
- * Returns true if a Cloud TPU can keep its parameters when a step is interrupted. False with the
- * policy `none`: programs update parameters in place, so an interrupted step may have changed any
- * parameter. False with `slice-restart`: all parameters come from a checkpoint, as on the hardware.
+ * Returns true if the Cloud TPUs that are not lost keep their parameters when a step is
+ * interrupted. They do so only with the policy `replace`. With `slice-restart`, all parameters come
+ * from a checkpoint, as on the hardware. With `none`, programs update parameters in place, so an
+ * interrupted step may have changed some of them.
  */
 export function keepsParameters({ policy }: RecoveryOptions): boolean {
   return policy === 'replace';

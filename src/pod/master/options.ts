@@ -8,32 +8,32 @@ export interface MasterOptions {
    */
   readonly copiesParameters: readonly boolean[];
   /**
-   * Longest time, in ms, for all workers to join at the start. Also the longest time for each of
-   * these: leaving a step, rolling back, loading and restoring.
+   * Longest time, in ms, that each of these may take: the joining of all workers at the start,
+   * leaving a step, a rollback, the loading of programs, and the restoring of parameters.
    */
   readonly startMsLimit: number;
   /**
-   * Longest time, in ms, that the master waits for a further worker at the start of a run, counted
-   * from the last worker that joined. After that time the workers that have joined also host the
-   * missing Cloud TPUs. Ignored with the policy `none`.
+   * Longest time, in ms, from the join of one worker to the join of the next, at the start of a
+   * run. After that time the workers that have joined also host the missing Cloud TPUs. Ignored
+   * with the policy `none`.
    */
   readonly quietMsLimit: number;
   /**
    * Longest time, in ms, for which the progress counter of a Cloud TPU may stay the same during a
    * step. After that time the Cloud TPU counts as lost.
    *
-   * Two limits are eight times as long: the limit until a first step has ended, and the limit
-   * between later steps, when the failure detector watches heartbeats instead.
+   * The limit is eight times as long until the first step has ended. Between later steps the master
+   * watches heartbeats instead, also with a limit eight times as long.
    */
   readonly silenceMsLimit: number;
   /**
-   * Factor on `longestSilenceMs`, the longest recent pause after which a Cloud TPU went on. If the
-   * product is larger than `silenceMsLimit`, the product is the limit instead.
+   * The limit of silence is at least `longestSilenceMs` times this factor. `longestSilenceMs` is
+   * the longest recent pause after which a Cloud TPU went on.
    */
   readonly silenceFactor: number;
   /**
-   * Largest time, in ms, that one sample of the counters adds to a silence. If more time has passed
-   * since the sample before, the rest does not count, because the master itself was held up, not
+   * Largest time, in ms, by which one sample of the counters can lengthen a silence. If more time
+   * has passed since the previous sample, the excess does not count: the master was held up, not
    * the Cloud TPUs.
    */
   readonly sampleMsLimit: number;
@@ -54,9 +54,9 @@ export type RecoveryPolicy = (typeof recoveryPolicies)[number];
 export interface RecoveryOptions {
   readonly policy: RecoveryPolicy;
   /**
-   * Longest time, in ms, for a replacement to join; more than 0. After that time the master asks
-   * the worker of another Cloud TPU to host the lost Cloud TPU too. The asked worker has
-   * `startMsLimit` to join for the lost Cloud TPU.
+   * Longest time, in ms, that the master waits for a replacement to join; greater than 0. After
+   * that time the master asks the worker of another Cloud TPU to host the lost Cloud TPU too. That
+   * worker then has `startMsLimit` to join for the lost Cloud TPU.
    */
   readonly graceMsLimit: number;
   /**

@@ -27,7 +27,7 @@ import type { MasterOptions } from './options.ts';
  */
 export interface MasterState {
   readonly options: MasterOptions;
-  /** Number of the current membership. The master refuses messages of older generations. */
+  /** Number of the current membership. */
   readonly generation: number;
   readonly phase: MasterPhase;
   readonly members: readonly Member[];
@@ -41,21 +41,21 @@ export interface MasterState {
   /** The step that the experiment requested and that is not committed yet; null between steps. */
   readonly pending: StepOrder | null;
   /**
-   * True if the run has parameters that must not get lost: if no Cloud TPU has them any more, the
-   * master begins a rollback. The value is false at the start, unless workers may have parameters
-   * from an earlier master. It becomes true when all Cloud TPUs have loaded their programs for the
-   * first time.
+   * True if the run has parameters that must not get lost. The value is false at the start, except
+   * if workers may have parameters from an earlier master. It becomes true when all Cloud TPUs have
+   * loaded their programs for the first time.
    */
   readonly mustKeepParameters: boolean;
   /**
-   * Time, in ms, of the first loss or fault of the current recovery; null if there is no recovery.
+   * Time, in ms, of the first loss or fault in the recovery that is under way; null if no recovery
+   * is under way.
    */
   readonly recoveringSinceMs: number | null;
   /** Generation of the last membership that began with a rollback; 0 before the first rollback. */
   readonly rolledBackGeneration: number;
   /**
-   * Time, in ms, at which a worker last joined; null before the first worker joins. A worker that
-   * joins to host a second Cloud TPU does not count.
+   * Time, in ms, at which a worker last joined; null before the first worker joins. If a worker
+   * joins for a second Cloud TPU that it hosts too, the time does not change.
    */
   readonly lastJoinedMs: number | null;
   readonly agreement: Agreement;
@@ -81,15 +81,13 @@ export interface FailureDetector {
   /** Time, in ms, of the last sample of progress counters and heartbeats. */
   readonly sampledMs: number;
   /**
-   * Longest recent silence, in ms: a time during a step in which a Cloud TPU showed no progress,
-   * and after which the Cloud TPU went on. The failure detector takes this time as the duration of
-   * the longest task on this machine. Each commit makes the value smaller.
+   * Longest recent silence, in ms. A silence is a time in a step during which a Cloud TPU showed no
+   * progress, and after which the Cloud TPU went on. Each commit makes the value smaller.
    */
   readonly longestSilenceMs: number;
   /**
-   * True after the first step that all Cloud TPUs have finished with equal digests under this
-   * master. Before that step has ended, the failure detector uses longer limits, because the speed
-   * of the machine is unknown.
+   * True once all Cloud TPUs have finished a step with equal digests under this master. Until then
+   * the failure detector uses longer limits, because the speed of the machine is unknown.
    */
   readonly hasTimedStep: boolean;
 }
@@ -108,36 +106,39 @@ export type MasterPhase =
 /** A Cloud TPU in the membership, and what the master knows of its worker. */
 export interface Member {
   /**
-   * State of the Cloud TPU's worker. `absent`: no worker has joined. `leaving`: the worker must
-   * answer `abort`. `present`: the worker has joined, or has left its step. `busy`: the worker must
-   * load programs, run a step, or take parameters. `ready`: the worker has finished that work.
+   * State of the Cloud TPU's worker:
+   *
+   * - `absent`: no worker has joined.
+   * - `leaving`: the master has sent `abort` to the worker, and the worker has not answered yet.
+   * - `present`: the worker has joined and runs no step.
+   * - `busy`: the worker loads programs, runs a step or receives parameters.
+   * - `ready`: the worker has finished what it did while `busy`.
    */
   readonly status: 'absent' | 'leaving' | 'present' | 'busy' | 'ready';
-  /** True if the Cloud TPU has the parameters after as many steps as `MasterState.steps` says. */
+  /** True if the Cloud TPU has the current parameters: those after `MasterState.steps` steps. */
   readonly hasParameters: boolean;
   readonly report: StepReport | null;
   /**
-   * Last sample of the counter that the failure detector watches: the progress counter while the
-   * Cloud TPU has a step to run or to leave, otherwise the count of its heartbeats.
+   * Last sample of the counter that the failure detector watches. While the Cloud TPU must finish
+   * or leave a step, this is its progress counter. At other times it is its counter of heartbeats.
    */
   readonly counter: number;
   /** Time, in ms, for which `counter` has not changed. */
   readonly silentMs: number;
   readonly absentSinceMs: number;
   /**
-   * True when the master starts. False once a worker has joined for this Cloud TPU, or was lost
-   * before it joined.
+   * True from the start of the master until a worker has joined for this Cloud TPU, or until the
+   * worker that was to join is lost.
    */
   readonly awaitsFirstWorker: boolean;
   /**
-   * Number of another Cloud TPU whose worker hosts this Cloud TPU too, or was asked to do so. If
-   * the other Cloud TPU is lost, this Cloud TPU is lost too. Null if this Cloud TPU has a worker of
-   * its own, or waits for one.
+   * Number of the other Cloud TPU whose worker hosts this Cloud TPU too, or was asked to do so.
+   * Null if this Cloud TPU has a worker of its own, or waits for one.
    */
   readonly host: number | null;
   /**
-   * Number of suspicions since the Cloud TPU was last replaced. Each wrong digest of the Cloud TPU,
-   * and each accusation by another worker, is one suspicion.
+   * Number of suspicions since the Cloud TPU was last replaced. A suspicion is a wrong digest of
+   * the Cloud TPU, or an accusation by another worker.
    */
   readonly suspicions: number;
   readonly lossesThisStep: number;
@@ -157,16 +158,17 @@ export interface MasterStart {
    */
   readonly digests: readonly (string | null)[];
   /**
-   * False if the run begins with the parameters that Cloud TPUs have after loading. True if the run
-   * must continue with the parameters after `steps` steps. Workers of an earlier master may have
-   * these parameters; if no worker has them, the master begins a rollback.
+   * True if the run must continue with the parameters after `steps` steps. Workers of an earlier
+   * master may still have these parameters. If no worker has them, the master begins a rollback.
+   *
+   * False if the run begins with the parameters that the Cloud TPUs have after loading.
    */
   readonly mustKeepParameters: boolean;
 }
 
 /**
- * Returns the state of a master that waits for its workers from `now` (ms) on. The default of
- * `start` is step 0 of every program.
+ * Returns the first state of a master. The master begins at the time `now` (ms) to wait for its
+ * workers. Without `start`, the run begins at step 0 of every program.
  */
 export function initialMaster(
   options: MasterOptions,

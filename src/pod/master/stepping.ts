@@ -24,9 +24,9 @@ function startStep(state: MasterState, order: StepOrder): Transition {
 }
 
 /**
- * Continues the run when every Cloud TPU has the parameters. If committed steps must run again
- * after a rollback, starts the next of these steps. Otherwise starts the interrupted step, or goes
- * to the phase `ready` if no step was interrupted.
+ * Continues the run once every Cloud TPU has the parameters. If committed steps must run again
+ * after a rollback, starts the next of these steps. If there are none, starts the interrupted step.
+ * If no step was interrupted either, goes to the phase `ready`.
  */
 export function proceed(state: MasterState, now: number): Transition {
   const { steps, committed, pending, options } = state;
@@ -51,8 +51,8 @@ export function proceed(state: MasterState, now: number): Transition {
 }
 
 /**
- * Takes the report of a Cloud TPU that has finished the running step. The last report ends the
- * step.
+ * Takes the report of a Cloud TPU that has finished the running step. When all Cloud TPUs have
+ * reported, the step ends.
  */
 export function onStepDone(
   state: MasterState,
@@ -76,7 +76,8 @@ export function onStepDone(
 
 /**
  * Ends a step that all Cloud TPUs have finished. If the digests differ, handles the mismatch. If
- * all are equal, commits the step. A step that ran again after a rollback is not committed again.
+ * all digests are equal, commits the step. A step that was committed before, and ran again after a
+ * rollback, is not committed a second time.
  */
 function endStep(
   state: MasterState,
@@ -118,8 +119,9 @@ function commit(
 }
 
 /**
- * Handles the end of a committed step that ran again after a rollback. The last repeated step must
- * end with the digest of its commit; otherwise the run fails with `digest-mismatch`.
+ * Handles the end of a committed step that ran again after a rollback. The last step that runs
+ * again must end with the digest of its commit. If the digest differs, the run fails with
+ * `digest-mismatch`.
  */
 function repeated(state: MasterState, order: StepOrder, digest: string, now: number): Transition {
   const { program, step } = order;

@@ -25,7 +25,10 @@ export function refuse(state: MasterState, message: FromWorker, reason: string):
   return { state, actions: [{ kind: 'refused', message, reason }] };
 }
 
-/** Applies `next` to the state of `first`, and concatenates the actions of both transitions. */
+/**
+ * Performs two transitions, one after the other: `first`, then the result of `next` for the state
+ * of `first`. Returns the last state and the actions of both.
+ */
 export function andThen(first: Transition, next: (state: MasterState) => Transition): Transition {
   const { state, actions } = next(first.state);
   return { state, actions: [...first.actions, ...actions] };

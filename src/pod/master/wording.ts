@@ -29,7 +29,10 @@ export function stepName({ program, step }: StepOrder): string {
   return `step ${step} of program ${program}`;
 }
 
-/** Describes a Cloud TPU at its work: `Cloud TPU 3 (x 1, y 1), at step 7 of program 0,`. */
+/**
+ * Returns the name of a Cloud TPU and what it is doing, as the beginning of a message: `Cloud TPU 3
+ * (x 1, y 1), at step 7 of program 0,`.
+ */
 export function describeWork(state: MasterState, tpu: number): string {
   const { phase } = state;
   const what = phase.kind === 'stepping' ? `at ${stepName(phase.order)}` : `while ${phase.kind}`;
@@ -37,8 +40,8 @@ export function describeWork(state: MasterState, tpu: number): string {
 }
 
 /**
- * Returns the text of a message about a step after which the weights of Cloud TPUs differ. The text
- * names the Cloud TPUs whose digest is not that of the majority. If there is no majority, the text
+ * Returns the text of a message about a step after which the weights of Cloud TPUs differ. If most
+ * Cloud TPUs have the same digest, the text names the others. If no digest has a majority, the text
  * names all Cloud TPUs, grouped by digest.
  */
 export function describeMismatch(

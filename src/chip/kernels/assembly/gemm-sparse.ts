@@ -7,9 +7,10 @@
  * it. Only 0 · ∞ and 0 · NaN are not zero, so the kernels check that the other (dense) operand is
  * finite.
  *
- * The kernels write a list of the nonzero values of the sparse operand, in ascending depth (k in
- * C(m,n) = Σ_k A(m,k)·B(k,n)). Each entry of the list has a value and its position. From the
- * position follows the address of the numbers of the dense operand that have the same k.
+ * The kernels write a list of the nonzero values of the sparse operand, in ascending order of the
+ * depth (k in C(m,n) = Σ_k A(m,k)·B(k,n)). Each entry of the list has a nonzero value and its
+ * position. From the position the kernels compute the address of the numbers of the dense operand
+ * that have the same k.
  *
  * There are two methods: `sparseWindows` for a sparse A and `sparseColumns` for a sparse B. A
  * method returns false if it cannot compute the matmul. The dense code then computes all of C
@@ -38,17 +39,19 @@ const STRIP_BYTES: usize = STRIP * 4;
 /** Smallest number of multiply-adds of a matmul for which a search for zeros saves time. */
 const LEAST_WORK: f64 = 1_000_000;
 /**
- * Limits for the left and the right operand. The kernel samples 256 values of each operand. If more
- * samples than the limit are nonzero, the dense code is faster than skipping zeros. [measured]
+ * Largest number of nonzero samples of a sparse operand, for the left and for the right operand.
+ * The kernel samples 256 values of each operand. If more of them are nonzero, the dense code is
+ * faster than skipping zeros. [measured]
  */
 const MOST_NONZERO_LEFT: i32 = 112;
 const MOST_NONZERO_RIGHT: i32 = 80;
 const MOST_ROWS: i32 = 1024;
 const MOST_PIECES: i32 = 1024;
 /**
- * Largest size, in words, and largest depth of a dense operand that a sparse method accepts. The
- * limit of the depth follows from the scratch buffer STAGE, which has `LISTED_WORDS` words:
- * `packStrips` packs eight rows or columns at a time into STAGE, over their whole depth.
+ * Limits of the part of the dense operand that `packStrips` packs at a time. `MOST_STRIP_WORDS` is
+ * the largest size of the part, in words: the size of the buffer STRIPS. `MOST_DEPTH` is its
+ * largest depth: `packStrips` packs eight rows or columns, over their whole depth, into the buffer
+ * STAGE, which has `LISTED_WORDS` words.
  */
 const MOST_STRIP_WORDS: i32 = 196_608;
 const MOST_DEPTH: i32 = LISTED_WORDS / 8;
@@ -62,8 +65,8 @@ const MOST_STRIP_LANES: i32 = MOST_STRIP_WORDS / LISTED_DEPTH;
 
 /**
  * Computes C and skips the zeros of A or of B. Returns false if the dense code must compute C
- * instead: multiplicands are not bf16, the matmul is small, a sample of both operands shows too few
- * zeros, or neither method can handle the operands.
+ * instead. This is so in four cases: the multiplicands are not bf16; the matmul is small; the
+ * samples of both operands have too few zeros; neither method can handle the operands.
  */
 export function sparseMatmul(
   m: i32,
@@ -104,11 +107,11 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
 // ------------------------------------------------------------------- A is sparse: windows of rows
 
 /**
- * Computes C for a sparse A. In a convolution, each row of A is one window of the input, and the
- * windows of neighbouring rows overlap in memory. So the function takes many rows at a time, and
- * makes one list of the nonzero values in the memory that these rows cover. A single row consists
- * of a few contiguous ranges of this memory, called pieces. The nonzero values of each piece are
- * contiguous in the list. B is packed in strips of 32 columns.
+ * Computes C for a sparse A. The function takes many rows of A at a time, and makes one list of the
+ * nonzero values in the memory that these rows cover. One list for many rows saves work, because
+ * the rows overlap in memory: in a convolution, each row of A is one window of the input. A single
+ * row consists of a few contiguous ranges of memory, called pieces. The nonzero values of a piece
+ * are contiguous in the list. B is packed in strips of 32 columns.
  */
 function sparseWindows(
   m: i32,
@@ -160,15 +163,17 @@ function sparseWindows(
  * words are adjacent in memory and belong to the same tile. Returns false if there are too many
  * pieces. Writes four words for each piece to `to`:
  *
- * 1. The byte offset of the first word of the piece, from the start of a row of A. The buffer
- *    STARTS, which `listStretch` writes, has one word for each word of A. So the same offset leads
- *    from the row's entry of STARTS to the piece's entry.
- * 2. The byte offset of the first word after the piece.
- * 3. The number 128·(k − e), where e is the distance, in words, from the start of a row of A to the
- *    element A(m,k) of the piece. The number is the same for all elements of the piece.
+ * 1. The byte offset of the first word of the piece, from the start of a row of A.
+ * 2. The byte offset of the first word after the piece, from the start of a row of A.
+ * 3. The number 128·(k − e). Here k is the depth of an element of the piece, and e is the distance,
+ *    in words, from the start of a row of A to the element. The number is the same for all elements
+ *    of the piece.
  * 4. The index of the tile; −1 after the last piece.
  *
- * `sumRows` needs the third word to find row k of a strip of B, which has the byte offset 128·k in
+ * `sumRows` uses the first two offsets also in the buffer STARTS, which `listStretch` writes,
+ * because STARTS has one word for each word of A.
+ *
+ * `sumRows` uses the third word to find row k of a strip of B, which has the byte offset 128·k in
  * the strip. Let r be the distance, in words, from the start of A to the start of row m. The list
  * entry of A(m,k) has the position 128·(r + e). So 128·k = position + third word − 128·r.
  */
@@ -195,9 +200,10 @@ function cutPieces(depth: i32, to: usize): bool {
 }
 
 /**
- * Returns how many consecutive rows of A can be taken together: their offsets, which are the
- * entries of `table` from the first on, differ by at most `span` words. The result is at least 1
- * and at most min(`count`, MOST_ROWS).
+ * Returns the number of consecutive rows of A that can be taken together. `table` has the offsets
+ * of the rows, in words; the first row to take is at `table`. The offsets of all rows that are
+ * taken must differ by at most `span` words. The result is at least 1 and at most min(`count`,
+ * MOST_ROWS).
  */
 function rowsWithin(table: usize, count: i32, span: i32): i32 {
   let low = load<i32>(table);
@@ -294,9 +300,10 @@ function sparseColumns(
 }
 
 /**
- * Writes a list of the nonzero values of a block of B to the buffer ENTRIES, column by column and,
- * in a column, tile by tile. Writes the address of the first entry of every tile to the buffer
- * STARTS, in the same order.
+ * Writes a list of the nonzero values of a block of B to the buffer ENTRIES. The list goes through
+ * the block column by column, and through each column tile by tile. For each tile of each column,
+ * in the same order, the function writes the address of the tile's first list entry to the buffer
+ * STARTS.
  */
 function listColumns(
   width: i32,
@@ -373,14 +380,14 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
 
 /**
  * Computes the sums of one tile for one strip and `height` rows of the sparse operand (A or Bᵀ): 32
- * sums for each row. A sum adds the products of all nonzero values that are listed for the row in
- * the pieces from `pieces` to `piecesEnd` (see `cutPieces`).
+ * sums for each row. A sum adds the products of the row's nonzero values in the pieces from
+ * `pieces` to `piecesEnd` (see `cutPieces`).
  *
  * A list entry has a value and a position. The function multiplies the value by the 32 numbers of
- * the strip that have the same depth. Their byte offset in the strip is the position, plus the
- * third word of the piece (see `cutPieces`), minus `perRow` · (the entry of `rows` for the row).
- * `perRow` is 128 if positions count from the start of the sparse operand, and 0 if they count from
- * the start of the row.
+ * the strip that have the same depth as the value. The byte offset of these numbers in the strip
+ * is: position + third word of the piece (see `cutPieces`) − `perRow` · entry of `rows` for the
+ * row. If positions count from the start of the sparse operand, `perRow` is 128; if they count from
+ * the start of the row, `perRow` is 0.
  *
  * The inner loop also stores two of the sums to `unused`, which is never read. The stores force the
  * JavaScript engine to compute these sums before it loads more vectors. Without the stores, the

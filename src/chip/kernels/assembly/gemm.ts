@@ -1,16 +1,17 @@
 /**
  * Matmul of the fast MXU on f32 data in memory. One thread runs one call at a time.
  *
- * C(m,n) = Σ_k A(m,k)·B(k,n). The depth k ascends and is cut into tiles of 128. With products p, a
- * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…. A call may add the results s of
- * several matmuls (segments), as ((s0+s1)+s2)+…. A product whose exact magnitude is below 2^-126
- * counts as +0. A product that is too large for f32 counts as infinity.
+ * C(m,n) = Σ_k A(m,k)·B(k,n). The products p0, p1, … are taken in ascending order of the depth k
+ * and are cut into tiles of 128 products. The sum of a tile is ((0+p0)+p1)+…. The sums t0, t1, … of
+ * the tiles are added as ((t0+t1)+t2)+…. A call may add several matmuls (segments); their results
+ * s0, s1, … are added as ((s0+s1)+s2)+…. A product whose exact magnitude is below 2^-126 counts as
+ * +0. A product that is too large for f32 counts as infinity.
  *
- * Before they are multiplied, both operands are copied (packed) into panels, which the inner loop
- * reads sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. A panel has ROWS rows of A or
- * COLUMNS columns of B; all its numbers of one depth are adjacent. Packing rounds the multiplicands
- * to bf16 if the call asks for it, and records the range of exponents of each panel. If the
- * products of two panels could leave the normal range of f32, the slower function
+ * Both operands are copied (packed) into panels before they are multiplied, so that the inner loop
+ * reads memory sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. A panel has ROWS rows of A
+ * or COLUMNS columns of B. In a panel, all numbers of the same depth are adjacent. Packing rounds
+ * the multiplicands to bf16 if the call asks for it, and records the range of exponents of each
+ * panel. If the products of two panels could leave the normal range of f32, the slower function
  * `multiplyTileExactly` multiplies the panels.
  */
 import { FUSED, ROWS } from './config';
@@ -57,8 +58,8 @@ export let rhsDepth: usize = 0;
 let lhsSegment: usize = 0;
 let rhsSegment: usize = 0;
 /**
- * Depth of one tile: the depth of a segment if the call has several segments of depth 128 or less;
- * otherwise 128.
+ * Depth of one tile. If the call has several segments, each of depth 128 or less, every segment is
+ * one tile, so this is the depth of a segment. Otherwise it is 128.
  */
 let tileDepth: i32 = 0;
 /**
@@ -68,9 +69,9 @@ let tileDepth: i32 = 0;
 let blockDepth: i32 = 0;
 let segmented: bool = false;
 /**
- * Smallest (`depthLow`) and largest (`depthHigh`) entry of the table `lhsDepth` in the depths of
- * the current block. An entry is the distance, in elements, from the start of a row of A to an
- * element of the row.
+ * Smallest (`depthLow`) and largest (`depthHigh`) entry of the table `lhsDepth` among the depths of
+ * the current block. Entry k of the table is the distance, in elements, from the start of a row of
+ * A to the element of the row at depth k.
  */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
@@ -215,9 +216,9 @@ function multiplyBlock(
   stride: usize,
   add: bool,
 ): void {
-  // If the block of columns is small, it stays in the nearest cache, so the inner loop runs over
-  // the columns. Otherwise the inner loop runs over the rows, and one panel of columns stays in the
-  // nearest cache.
+  // If the block of columns is small, the whole block stays in the level 1 cache, so the inner loop
+  // runs over the columns. Otherwise the inner loop runs over the rows, and only one panel of
+  // columns stays in the level 1 cache.
   if (width * length <= 4096) {
     for (let i = 0; i < height; i += ROWS) {
       for (let j = 0; j < width; j += COLUMNS) {
@@ -270,8 +271,9 @@ function multiplyPanels(
 
 /**
  * True if `multiplyTileExactly` must multiply two panels. `a` and `b` are the addresses of the
- * panels' ranges of exponents. There are two reasons: a product could underflow; or, with fused
- * multiply-adds, a product could overflow to infinity although the fused sum would be finite.
+ * ranges of exponents of the two panels. There are two reasons. A product could underflow. Or a
+ * product could overflow to infinity, and a fused multiply-add, which does not round the product,
+ * would still return a finite sum.
  */
 // @ts-ignore: decorator
 @inline
@@ -501,12 +503,15 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Rounds a block of A to bf16 before it is packed: copies the stretch of memory that contains the
- * block to the buffer STAGE, rounded. In a convolution the rows of A (windows) overlap in memory,
- * so rounding during packing would round the same elements many times. Returns the address to use
- * instead of `lhs`: this address plus the offset of an element in A is the address of the rounded
- * element. Returns 0 if the stretch is too long, if the windows overlap too little, or if a number
- * needs the slow rounding (see `needsCare`).
+ * Rounds a block of A to bf16 before the block is packed. To do so, the function copies the stretch
+ * of memory that contains the block, and rounds the copy, in the buffer STAGE. The block is then
+ * packed from STAGE. In a convolution the rows of A (windows) overlap in memory, so rounding during
+ * packing would round the same elements many times.
+ *
+ * Returns the address that takes the place of `lhs` during packing: this address plus the byte
+ * offset of an element in A is the address of the rounded element. Returns 0 if the stretch is too
+ * long, if the windows overlap too little, or if a number needs the slow rounding (see
+ * `needsCare`).
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -675,9 +680,9 @@ const ROUNDED: i32 = 0;
 const NOTED: i32 = 1;
 const AS_THEY_ARE: i32 = 2;
 
-// Range of the panel that was packed last, from the bits of the f32 magnitudes, read as u32.
-// `lowest` is the minimum of (bits − 1): the subtraction turns 0 into the largest u32, so zeros do
-// not lower the minimum. `highest` is the maximum of the bits.
+// Range of the magnitudes in the panel that was packed last. A magnitude is an f32; its 32 bits are
+// compared as a u32. `highest` is the maximum of these u32. `lowest` is the minimum of u32 − 1: the
+// subtraction turns 0 into the largest u32, so that zeros do not lower the minimum.
 let lowest: u32 = 0;
 let highest: u32 = 0;
 
@@ -880,8 +885,8 @@ function noteRange(low: v128, high: v128): void {
 }
 
 /**
- * True if the panel, or the stretch of memory, that was rounded last contains a NaN or a subnormal.
- * The function `nearest` does not round these numbers correctly.
+ * True if the numbers that were rounded last (a panel or a stretch of memory) contain a NaN or a
+ * subnormal. The function `nearest` does not round such numbers correctly.
  */
 // @ts-ignore: decorator
 @inline
@@ -925,9 +930,9 @@ export function clearRange(range: usize): void {
 }
 
 /**
- * Widens a range of exponents so that it covers the panel that was packed last. If `roundedLater`
- * is true, the panel was rounded after its range was recorded. Rounding may have raised the largest
- * exponent by 1, so the function adds 1.
+ * Widens a range of exponents so that the range covers the panel that was packed last.
+ * `roundedLater` is true if the panel was rounded after its range was recorded. In this case the
+ * function adds 1 to the largest exponent, because rounding may have raised the exponent by 1.
  */
 export function widenRange(range: usize, roundedLater: bool): void {
   let low = NO_EXPONENT;

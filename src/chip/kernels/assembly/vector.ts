@@ -135,9 +135,10 @@ function mixed(h: i32): i32 {
 // ---------------------------------------------------------------------------------------- philox
 
 /**
- * Writes `count` random words to address `to`. The generator Philox 4×32-10 makes four words at a
- * time from the key and a 128-bit counter, and the counter then advances by one. `counter0` is the
- * lowest word of the counter for the first four words. [Salmon et al., SC 2011]
+ * Writes `count` random words to address `to`. The generator Philox 4×32-10 computes four random
+ * words from the key and a 128-bit counter; for the next four, it advances the counter by one.
+ * `counter0` is the lowest 32 bits of the counter for the first four random words. [Salmon et al.,
+ * SC 2011]
  */
 export function philox(
   to: usize,

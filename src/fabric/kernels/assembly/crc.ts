@@ -1,16 +1,16 @@
-// Kernel that folds a message for a CRC-32. The class FrameCrc in ../crc.ts explains the method. A
-// lane is 16 bytes, as wide as a SIMD register. The ring is a circular buffer that holds the newest
-// 5888 folded bytes.
+// Kernel that folds a message for a CRC-32: it shortens the message such that the CRC stays the
+// same. The class FrameCrc in ../crc.ts explains the method. A lane is 16 bytes, as wide as a SIMD
+// register. The ring is a circular buffer that holds the newest 5888 folded bytes.
 
-// `ringBytes` is the size of the ring. A new lane overwrites the lane that was folded 5888 bytes
-// earlier in the message. The bytes 5869 bytes earlier are xored into the new lane. Their place in
-// the ring is `ahead` = 5888 − 5869 = 19 bytes after the place of the new lane.
+// `ringBytes` is the size of the ring. A new lane is stored in place of the lane from 5888 bytes
+// earlier in the message. The bytes from 5869 bytes earlier are xored into the new lane. In the
+// ring, these bytes lie `ahead` = 5888 − 5869 = 19 bytes after the place of the new lane.
 const ringBytes: usize = 368 << 4;
 const ahead: usize = ringBytes - 5869;
 /**
- * Size of the two lanes behind the end of the ring. These two lanes repeat the first two lanes of
- * the ring, and the three lanes before the ring repeat its last three lanes. So reads across an end
- * of the ring need not wrap around.
+ * Size, in bytes, of a copy of the first two lanes of the ring. This copy lies behind the end of
+ * the ring. A copy of the last three lanes of the ring lies before its start. So a read that
+ * crosses the start or the end of the ring need not wrap around.
  */
 const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
@@ -23,25 +23,26 @@ const tailBytes: usize = 19 << 4;
  * after `begin` and after {@link finish}.
  */
 export function begin(ring: usize, at: usize): void {
-  // The three lanes before the ring are cleared too: an unfinished message may have left bytes
-  // there.
+  // An unfinished message may have left bytes in the three lanes before the ring, so these are
+  // cleared too.
   memory.fill(ring - 48, 0, 48 + ringBytes);
-  // A CRC-32 begins with 32 one bits xored into the start of the message. `move` will xor the first
-  // lane with the bytes `ahead` bytes after the lane's place in the ring, so the one bits are
-  // stored there.
+  // The CRC-32 is defined such that its first 32 bits are inverted, that is, xored with one bits.
+  // `move` will xor the first lane with the bytes `ahead` bytes after the lane's place in the ring.
+  // So 32 one bits are stored there.
   i32.store(ring + ((at + ahead) % ringBytes), -1);
 }
 
 /**
- * Folds the next `bytes` bytes (a multiple of 16) of a message into the ring, from ring offset `at`
- * on. The caller passes all bytes but the last 5888, which {@link finish} folds. Returns the ring
- * offset of the lane that follows. The folded bytes are:
+ * Folds the next `bytes` bytes of a message into the ring, from ring offset `at` on. `bytes` is a
+ * multiple of 16. The caller passes all bytes of the message except the last 5888;
+ * {@link finish} folds these. Returns the ring offset at which the next lane will be stored. Byte i
+ * of the message is folded by this formula:
  *
  *     folded[i] = source[i] ^ folded[i − 34] ^ folded[i − 48] ^ folded[i − 5869]
  *
- * The last three lanes are kept in registers, so memory is read only for the source and for the
- * bytes from 5869 bytes earlier. A folded lane overwrites the lane from 5888 bytes earlier. The
- * ring is so small that it stays in the nearest cache.
+ * The last three folded lanes are kept in registers. So memory is read only for the source and for
+ * the folded bytes from 5869 bytes earlier. A folded lane overwrites the lane from 5888 bytes
+ * earlier. The ring is so small that it stays in the processor's nearest cache.
  */
 export function move(ring: usize, at: usize, source: usize, bytes: usize): usize {
   const end = ring + ringBytes;
@@ -67,18 +68,17 @@ export function move(ring: usize, at: usize, source: usize, bytes: usize): usize
 }
 
 /**
- * Folds the end of a message into the 304 bytes at `tail`. The end of the message has 5888 bytes;
- * before they are folded, each of them is xored with the byte of the ring that earlier calls have
- * left for it. To fold a lane (16 bytes) means to xor it into the bytes that begin 145, 183, 211 and
- * 300 bytes behind its start, and to drop the lane. All lanes but the last 19 (304 bytes) are
- * folded.
+ * Folds the last 5888 bytes of a message into the 304 bytes at `tail`. Before a byte is folded, it
+ * is xored with the byte that `move` has left for it in the ring. To fold a lane (16 bytes) means
+ * to xor it into the bytes that begin 145, 183, 211 and 300 bytes after its start, and to drop the
+ * lane. The last 19 lanes (304 bytes) are not folded; they are the result.
  */
 export function finish(ring: usize, source: usize, tail: usize): void {
   const end = ring + ringBytes;
   takeMoved(ring);
   const toTail = tail - (end - tailBytes);
-  // `from` points 300 bytes before the lane, so that all offsets are non-negative constants of the
-  // load and store instructions and cost nothing.
+  // `from` points 300 bytes before the lane. So all offsets from it are non-negative constants,
+  // which are a part of the load and store instructions and cost no time.
   let from = ring - 300;
   for (let moved = from + ringBytes - tailBytes; from < moved; from += 16) {
     v128.store(from, lastLane(from, source), 300);
@@ -92,9 +92,10 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Removes the last three lanes of the ring, which still have to be xored into the message 34 and 48
- * bytes later. But the message must not change. So these lanes are xored into other bytes of the
- * ring: those that {@link finish} will xor with the same bytes of the message.
+ * Removes the three newest lanes from the ring. These lanes must still be xored into the message,
+ * 34 and 48 bytes after their places. But the message must not be written. So the lanes are xored
+ * into the ring instead: into the bytes that {@link finish} will xor with those bytes of the
+ * message.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
@@ -147,24 +148,24 @@ function run(at: usize, end: usize, source: usize): void {
 }
 
 /**
- * Folds one lane and returns it. `third` and `second` are the folded lanes 48 and 32 bytes before
- * it.
+ * Folds one lane and returns the result. `third` is the folded lane that begins 48 bytes before it,
+ * `second` the folded lane that begins 32 bytes before it.
  */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline
 function foldLane(at: usize, source: usize, third: v128, second: v128): v128 {
   const far = v128.xor(v128.load(source), v128.load(at + ahead));
-  // `second` was computed last of all inputs. It is xored last, so that the other exclusive ors
-  // need not wait for it.
+  // `second` is the newest of all inputs. It is xored last, so that the other exclusive ors need
+  // not wait until it is computed.
   const lane = v128.xor(v128.xor(far, third), straddling(third, second));
   v128.store(at, lane);
   return lane;
 }
 
 /**
- * Returns the 16 bytes that begin 34 bytes before the current lane: the last 2 bytes of `third` and
- * the first 14 bytes of `second`. `third` lies 48 bytes and `second` 32 bytes before the current
- * lane.
+ * Returns the 16 bytes that begin 34 bytes before the current lane. `third` begins 48 bytes before
+ * the current lane, and `second` 32 bytes. So the result is the last 2 bytes of `third` and the
+ * first 14 bytes of `second`.
  */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline
@@ -176,8 +177,9 @@ function straddling(third: v128, second: v128): v128 {
 }
 
 /**
- * Returns a lane of the last 5888 bytes of a message, xored with the bytes 5869, 300, 211, 183 and
- * 145 bytes before it. `from` points 300 bytes before the lane's place in the ring.
+ * Returns one lane of the last 5888 bytes of a message, after five xors. The lane is xored with the
+ * 16 bytes that begin 5869 bytes before it, and likewise 300, 211, 183 and 145 bytes before it.
+ * `from` points 300 bytes before the lane's place in the ring.
  */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline

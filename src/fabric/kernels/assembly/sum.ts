@@ -1,6 +1,6 @@
-// Kernels that sum and copy f32 vectors at any byte addresses in the shared memory.
-// `count` is a number of elements. A target range must be the same as a source range, or not
-// overlap with it.
+// Kernels that sum and copy f32 vectors at any byte addresses in the shared memory. `count` is the
+// number of elements of a vector. The target range must be the same as a source range, or must not
+// overlap with any source range.
 
 /** target = a + b. */
 export function add(target: usize, a: usize, b: usize, count: usize): void {
