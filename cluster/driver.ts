@@ -35,17 +35,19 @@ export interface Crew {
    */
   adopt(tpu: number, host: number): void;
   /**
-   * Prepares links and feeds for a new membership. Called while no Cloud TPU runs a step.
-   * `steps[p]`: number of steps applied to the parameters of program p.
+   * Prepares the links between Cloud TPUs, and the queues of their examples, for a new membership.
+   * Called while no Cloud TPU runs a step. `steps[p]`: number of steps applied to the parameters of
+   * program p.
    */
   reset(generation: number, steps: readonly number[]): void;
   /**
-   * Releases the infeed slots of a step that all workers have completed. The step is newly
-   * committed, or it was committed before a rollback and has now run again.
+   * Releases the infeed slots of a step that all workers have completed. Called when the step is
+   * committed. Also called when a committed step has run again after a rollback.
    */
   release(order: StepOrder): void;
   /**
-   * Copies the parameters of all programs from Cloud TPU `from` to Cloud TPU `tpu`. `steps[p]`:
+   * Copies parameters from Cloud TPU `from` to Cloud TPU `tpu`, at least those of every program
+   * that has its own. (Other programs copy their parameters from such a program.) `steps[p]`:
    * number of steps applied to the parameters of program p.
    */
   restore(tpu: number, from: number, steps: readonly number[]): Promise<void>;
@@ -63,8 +65,8 @@ export interface Crew {
 }
 
 /**
- * A pending call: of `step`, which waits for a commit, or of `untilReady`, which waits until the
- * pod can run a step.
+ * A call that has not returned yet. Either a call of `step`, which waits for a commit, or a call of
+ * `untilReady`, which waits until the pod can run a step.
  */
 interface Waiter {
   readonly sinceMs: number;
@@ -74,7 +76,7 @@ interface Waiter {
 
 /**
  * Drives the master's state machine of a pod: passes events to the state machine, and has the crew
- * perform the actions that the state machine returns. The crew hands in the clock.
+ * perform the actions that the state machine returns. The clock is an argument of the constructor.
  */
 export class Driver {
   readonly #options: PodOptions;
@@ -82,15 +84,15 @@ export class Driver {
   readonly #now: () => number;
   readonly #events: MasterEvent[] = [];
   /**
-   * One entry for each program: the parameters that `writeParameters` set last, or undefined before
-   * the first call for that program. Only a rollback needs these parameters, so all entries stay
-   * undefined if the run does not recover from losses.
+   * One entry for each program: the parameters that `writeParameters` set last. Undefined before
+   * the first call for that program. A rollback needs these entries. A run that does not recover
+   * from losses never rolls back, so its entries stay undefined.
    */
   readonly #written: (SavedParameters | undefined)[];
   /**
-   * One entry for each program, by number: true if the program must copy its parameters again
-   * before its next step. Only a program with `parametersFrom` copies parameters. For all other
-   * programs the entry is ignored.
+   * One entry for each program. The entry matters only for a program that takes its parameters from
+   * another program (`parametersFrom`). It is true if that program must copy the parameters again
+   * before its next step.
    */
   readonly #stale: boolean[];
   #state: MasterState;
@@ -115,7 +117,10 @@ export class Driver {
     return isOver(this.#state);
   }
 
-  /** True if the run goes on after the loss of a Cloud TPU: its recovery policy is not `none`. */
+  /**
+   * True if the run continues after the loss of a Cloud TPU. This is so for every recovery policy
+   * except `none`.
+   */
   get recovers(): boolean {
     return this.#state.options.recovery.policy !== 'none';
   }
@@ -200,9 +205,9 @@ export class Driver {
   }
 
   /**
-   * Returns `next`. If `next` begins a new membership, first writes the generation to the log of
-   * the run, before any worker receives the generation. If the write fails, returns a transition
-   * that fails the run instead of `next`.
+   * Returns `next`, a transition of the state machine. If `next` begins a new membership, the
+   * number of the membership is first written to the log of the run. If that write fails, returns
+   * another transition, which fails the run.
    */
   #recorded(next: Transition): Transition {
     const { generation } = next.state;
@@ -244,8 +249,9 @@ export class Driver {
         crew.adopt(action.tpu, action.host);
         break;
       case 'reset':
-        // A replacement worker receives only parameters that a program owns. A program that copies
-        // the parameters of another program must therefore copy them again before its next step.
+        // After a reset, every program that takes its parameters from another program must copy
+        // them again. A replacement worker has received only the parameters of programs that have
+        // their own.
         this.#stale.fill(true);
         crew.reset(action.generation, action.steps);
         break;
@@ -267,9 +273,9 @@ export class Driver {
   }
 
   /**
-   * Lets `work` go on in the background. If `work` fails, the run fails. Exception: if a new
-   * membership has begun since this call, the failure is ignored. A Cloud TPU was lost in that
-   * case, and the loss explains the failure.
+   * Lets `work` go on in the background. If `work` fails, the run fails. But if a new membership
+   * has begun since this call, the failure of `work` is ignored. A new membership means that a
+   * Cloud TPU was lost, which explains the failure.
    */
   #background(work: Promise<void>, who: string): void {
     const { generation } = this.#state;

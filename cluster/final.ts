@@ -2,11 +2,13 @@ import { CommanderError } from 'commander';
 import { PodError } from '../src/numerics/error.ts';
 
 /**
- * True if a run that failed with `error` has failed for good: a master that continued the run from
- * its commit log would fail in the same way. False for a crash (no PodError); for `io`, because
- * writing may succeed once the disk has room; for `superseded`, because a newer master already
- * continues the run; and for `in-use`, because the older master that still has the folder of the
- * checkpoints will end.
+ * True if a run that failed with `error` has failed for good, because a new master that continued
+ * it would fail in the same way. Four kinds of errors are not final:
+ *
+ * - an error that is no PodError, because it is a crash;
+ * - `io`, because writing may succeed once the disk has room;
+ * - `superseded`, because a newer master already continues the run;
+ * - `in-use`, because the older master that has locked the folder of the checkpoints will end.
  */
 export function isFinal(error: unknown): error is PodError {
   return error instanceof PodError && !['io', 'superseded', 'in-use'].includes(error.code);
@@ -23,8 +25,9 @@ export function endsPod(error: unknown): error is PodError | CommanderError {
 }
 
 /**
- * True if the end of workers can cause this error of a run. A signal that ends a pod often reaches
- * the workers before the master, so such an error after a signal is no failure of the run.
+ * True if the run may have failed with `error` only because workers have ended. A signal that ends
+ * a pod often reaches the workers before the master. After a signal, the master therefore does not
+ * count these errors as a failure of the run.
  */
 export function isOfEndedWorkers(error: unknown): boolean {
   const codes: readonly string[] = [

@@ -6,8 +6,8 @@
 export const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
- * Limits of a pod that matter to its operator. docs/REFERENCE.md lists them in a table that
- * `scripts/limits.ts` writes from this file. Times are in ms.
+ * Limits of a pod that its operator may meet. The script `scripts/limits.ts` writes them into a
+ * table of docs/REFERENCE.md. Times are in ms.
  */
 export const limits = {
   /**
@@ -16,15 +16,15 @@ export const limits = {
    */
   silenceMs: { fast: 1200, systolic: 60_000 },
   /**
-   * A pause is a time in which a Cloud TPU makes no progress in a step. A Cloud TPU is suspected
-   * when its pause is longer than `silenceMs` and longer than `silenceFactor` times the longest
-   * recent pause after which a Cloud TPU went on. So the Cloud TPUs of a slow machine do not count
-   * as lost.
+   * How many times longer than usual a Cloud TPU may pause before it is suspected. A pause is a
+   * time without progress in a step. The usual pause is the longest recent pause after which a
+   * Cloud TPU went on. So on a slow machine, where all pauses are long, longer pauses are allowed.
+   * A pause up to `silenceMs` is always allowed.
    */
   silenceFactor: 4,
   /**
-   * Largest number of losses of one Cloud TPU that the run survives: in one step
-   * (`lossesPerStepMax`) and in one minute (`lossesPerMinuteMax`). One more loss fails the run.
+   * How often one Cloud TPU may be lost before the run fails: in one step at most
+   * `lossesPerStepMax` times, and in one minute at most `lossesPerMinuteMax` times.
    */
   lossesPerStepMax: 5,
   lossesPerMinuteMax: 30,
@@ -40,8 +40,8 @@ export const limits = {
   searchMs: 180_000,
   searchLogMs: 5000,
   /**
-   * Running time of a program, in ms, after which its next crash counts as the first crash of a new
-   * series. The limit on successive restarts then applies anew.
+   * A program is restarted after a crash, but only a limited number of times in succession. If it
+   * has run for longer than this time, in ms, the count of successive restarts begins anew.
    */
   longLifeMs: 10_000,
   /** Greatest number of jobs, queued and running, that a serving master accepts. */
@@ -53,8 +53,8 @@ export const limits = {
   clockSkewMs: 60_000,
   challengeMs: 30_000,
   /**
-   * In each period of `refusalPeriodMs`, the first `refusalsLogged` refused connections are logged
-   * one by one. Further refused connections are only counted.
+   * In each period of `refusalPeriodMs` ms, only the first `refusalsLogged` refused connections are
+   * logged one by one. Of the further refused connections, only the number is logged.
    */
   refusalsLogged: 20,
   refusalPeriodMs: 10_000,

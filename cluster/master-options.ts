@@ -19,9 +19,9 @@ export interface CrewTimes {
 }
 
 /**
- * Times of a crew of threads and of a simulated crew. All threads start together. So the limit
- * between two workers that join (`quietMsLimit`) needs no value of its own: it equals the limit for
- * all workers to start, and never ends a start earlier.
+ * Times of a crew of threads and of a simulated crew. All threads of a pod start together. So the
+ * limit on the time between two workers that join, `quietMsLimit`, has no use here. It equals
+ * `startMsLimit`, the limit on the start of all workers, and therefore has no effect.
  */
 export const threadTimes: CrewTimes = {
   startMsLimit: 60_000,

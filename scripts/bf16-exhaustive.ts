@@ -8,8 +8,9 @@ import { script } from './command.ts';
  */
 
 /**
- * Each round converts the 65,536 f32 values that have the same upper 16 bits. Two memories serve
- * all rounds, each read as numbers or as bits:
+ * The script converts all f32 values in rounds. A round converts the 65,536 values that have the
+ * same upper 16 bits. All rounds use the same two memories. Each memory can be read as numbers or
+ * as bits:
  *
  * - the f32 values: `values` as numbers, `inputs` as bits;
  * - the expected bf16 results, widened to f32: `expected` as numbers, `expectedBits` as bits.

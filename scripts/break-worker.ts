@@ -1,11 +1,12 @@
 /**
- * Breaks one Cloud TPU in the middle of a run, which must end with an error that names this Cloud
- * TPU. Prints the error, and the time, in ms, from the last step before the fault to the error.
+ * Trains on eight Cloud TPUs and breaks one of them after step 7. The run must then end with an
+ * error that names the broken Cloud TPU. Prints the error, and the time, in ms, from the end of
+ * step 7 to the error.
  *
  *   node dist/scripts/break-worker.js throw|exit|hang|kill
  *
  * The exit code is 3, like that of `pod train` after the loss of a Cloud TPU. It is 1 if the run
- * finishes as if no Cloud TPU had been broken.
+ * finishes without an error.
  */
 import { Argument } from 'commander';
 import { openThreadPod, type ThreadPod } from '../cluster/threads/pool.ts';
@@ -41,9 +42,9 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   try {
     const tell = (event: TrainEvent): void => {
       if (event.kind !== 'step' || event.step !== atStep) return;
-      // For `kill`, this script itself kills the worker 2 ms from now, in the middle of the next
-      // step. Other faults need nothing here: `openThreadPod` has received them, and the pod
-      // injects them in the next step.
+      // To `kill`, this script itself kills the worker 2 ms from now, in the middle of the next
+      // step. All other faults are in the fault plan of the pod. So the pod itself injects them in
+      // the next step.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     };

@@ -1,18 +1,21 @@
 /**
- * Injects faults into pods while they train, each fault many times, and prints how long the master
- * took to notice each fault and to recover. Every run must end with exit code 0 and with the same
- * digest of the weights as `pod train` in threads. It must commit every step once and in order, and
- * log the loss of each broken Cloud TPU. Except with `--processes`, the script needs Docker with
- * Compose and the built image.
+ * Injects faults into pods that train, each kind of fault many times. Prints how long the master
+ * took to notice each fault, and how long the pod took to recover.
+ *
+ * Every run must end with exit code 0 and with the same digest of the weights as `pod train` in
+ * threads. It must commit every step once and in order. It must log the loss of each broken Cloud
+ * TPU. Without `--processes`, the script needs Docker with Compose and the built image.
  *
  *   npm run compile && docker compose build && node dist/scripts/cluster-faults.js --runs 20
  *   node dist/scripts/cluster-faults.js --processes --runs 2
  *
- * For each fault the script measures two times, in ms of this machine's clock. "noticed after" ends
- * at the master's first log line about the fault. "recovered after" ends at the first step
- * committed after the recovery. Both begin when the fault happens: with Docker, at the time of
- * Docker's event that reports the fault; with `--processes`, when the script sends the signal. When
- * both times have ended, the script puts the broken container back.
+ * The script measures two times for each injection, in ms from the moment of the fault:
+ *
+ * - "noticed after": until the master's first log line about the fault;
+ * - "recovered after": until the first step committed after the recovery.
+ *
+ * The moment of a fault is the time at which Docker reports it, or the time of the signal that
+ * breaks the program. After the recovery the script puts the broken worker back.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -42,8 +45,8 @@ interface Options {
 }
 
 /**
- * Longest time, in ms, that the script waits for the end of a run. The wait begins at the last
- * injection or, in a run without faults, when step `firstStep` is committed.
+ * Longest time, in ms, from the last injection of a run to the end of the run. In a run without
+ * faults, the time begins when step `firstStep` is committed.
  */
 const runMsLimit = 1_800_000;
 /** The script injects the first fault of a run when step number `firstStep` is committed. */
@@ -208,9 +211,10 @@ function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Inj
 }
 
 /**
- * Returns the table rows of a fault. The first row covers all injections. A lost Cloud TPU is
- * either replaced by a new worker or adopted by the worker of another Cloud TPU. If both occurred,
- * the replaced and the adopted Cloud TPUs each have a row as well.
+ * Returns the table rows of a fault. The first row covers all injections. A lost Cloud TPU either
+ * gets a new worker (it is replaced), or the worker of another Cloud TPU adopts it. If both ways
+ * occurred, two more rows follow: one for the injections with a replacement, one for those with an
+ * adoption.
  */
 function rowsOf(name: string, injections: readonly Injection[]): string[][] {
   const adopted = injections.filter(({ isAdopted }) => isAdopted);

@@ -151,8 +151,8 @@ function parse(text: string): Line[] {
 }
 
 /**
- * Returns the memory and the processor time of a container. The field `used` leaves out inactive
- * file pages, like the figure of `docker stats`.
+ * Returns the memory and the processor time of a container. The memory leaves out inactive file
+ * pages, as the figure of `docker stats` does.
  */
 async function useOf(id: string): Promise<Use> {
   const name = (await docker('inspect', '--format', '{{.Name}}', id)).trim().replace(/^\//, '');

@@ -80,9 +80,10 @@ function row(name: string, of: (grid: Grid) => string): string[] {
 }
 
 /**
- * How many hops one chunk makes in an all-reduce. A Cloud TPU is two chips wide and two chips high,
- * so a ring along an axis of n Cloud TPUs has 2n chips, and a chunk makes 2n − 1 hops on it. The
- * chunk goes along both axes in the reduce-scatter, and along both axes again in the all-gather.
+ * Number of hops that one chunk of the gradients makes in an all-reduce. In a ring of n chips a
+ * chunk makes n − 1 hops. The rings have 2·columns chips along X and 2·rows chips along Y, because
+ * a Cloud TPU is two chips wide and two chips high. A chunk goes along both axes twice: once in the
+ * reduce-scatter, once in the all-gather.
  */
 function hops({ columns, rows }: Grid): number {
   return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
@@ -125,11 +126,15 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Returns how many frames a node sends to other nodes in a step. The vector of gradients is cut
- * into lanes. Each lane travels along both axes, on each axis in one direction. The frames are
- * counted for each lane and axis; n is the number of chips in a ring along the axis. A chip sends
- * n − 1 chunks in the reduce-scatter and as many in the all-gather. A chunk is one or more frames.
- * Of the four chips of a node, two send to another node.
+ * Returns how many frames a node (the process of one Cloud TPU) sends to other nodes in a step. The
+ * gradients are cut into lanes. Each lane travels along both axes of the torus. For each lane and
+ * axis, the number of frames is the product of four factors:
+ *
+ * - 2, because two of the four chips of a node send to another node;
+ * - 2, for the reduce-scatter and the all-gather;
+ * - n − 1, the number of chunks that a chip sends in each of these two (n is the number of chips in
+ *   a ring along the axis);
+ * - the number of frames of one chunk.
  */
 function framesOf(grid: Grid, elements: number): number {
   const torus = podTorus(grid);

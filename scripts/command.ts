@@ -13,8 +13,8 @@ export function script(name: string, description: string, example: string): Comm
 /**
  * Returns a command without a description that parses the command line of a script. A wrong
  * argument ends the script with exit code 2. A failed write to standard output ends the script with
- * exit code 5, because the output of a script is its result. (Such a write fails if the reader has
- * closed the pipe, or if the disk is full.)
+ * exit code 5, because the output of a script is its result. Such a write fails, for example, if
+ * the disk is full.
  */
 export function commandOf(name: string): Command {
   process.stdout.on('error', ({ message }) => {

@@ -23,8 +23,9 @@ import {
 } from './fuzz-line.ts';
 
 /**
- * A pod of processes under attack: the ports and sockets on which it listens, and its two secrets,
- * the token and the generation. An insider is an attacker that knows these secrets.
+ * A pod of processes that is attacked: the ports and sockets on which it listens, the token that
+ * its processes share as a secret, and its generation (the number of the membership). An insider is
+ * an attacker that knows the token.
  */
 export interface Attacked {
   readonly token: Token;
@@ -39,9 +40,8 @@ export interface Attacked {
 }
 
 /**
- * Outcomes of the inputs that were sent over one connection. An input has an outcome if the
- * attacked process has answered or processed it, or has hung up because of it. Other inputs do not
- * count.
+ * Outcomes of the inputs sent over one connection. An input has an outcome only if the attacked
+ * process has answered or processed it, or has hung up because of it.
  */
 export type Outcomes = readonly string[];
 
@@ -57,8 +57,8 @@ export interface Assault {
 }
 
 /**
- * Longest time, in ms, that the attacker waits for the attacked process to hang up. If the attacked
- * process still waits for the rest of a handshake or request then, the outcome is `waits`.
+ * Longest time, in ms, that the attacker waits for the attacked process to hang up. If the process
+ * is still waiting for more bytes then, the outcome is `waits`.
  */
 const hangUpMs = 6000;
 
@@ -143,8 +143,8 @@ function statusesIn(heard: Buffer): readonly string[] {
 }
 
 /**
- * Sends hostile HTTP requests over one connection. In half of the cases some bytes of the last
- * request are changed.
+ * Sends up to 24 hostile HTTP requests over one connection. In half of all calls, some bytes of the
+ * last request are changed.
  */
 async function throwRequests({ api, token }: Attacked, random: Random): Promise<Outcomes> {
   const line = new Line(api);
@@ -157,7 +157,7 @@ async function throwRequests({ api, token }: Attacked, random: Random): Promise<
   await line.untilEnded(hangUpMs);
   const statuses = statusesIn(line.heard).slice(0, count);
   line.close();
-  // The server hangs up without an answer if the last request is incomplete.
+  // The last request may be incomplete. The server does not answer it then, but hangs up.
   return statuses.length === count - 1 ? [...statuses, 'hung up'] : statuses;
 }
 
@@ -219,9 +219,12 @@ function hostileBody(random: Random): Buffer {
 }
 
 /**
- * Returns an `authorization` header: random text, a signature with a wrong token, a signature of
- * another request, a signature that is too old, or a valid signature. Returns undefined for a
- * request without the header.
+ * Returns the value of an `authorization` header, or undefined for a request without this header.
+ * The value is one of these:
+ *
+ * - random text;
+ * - a signature with a wrong token, of another request, or with a time that is too old;
+ * - a valid signature.
  */
 function hostileStamp(
   random: Random,
@@ -241,8 +244,8 @@ function hostileStamp(
     case 4:
       return noise(random, 40).toString('base64');
     case 5:
-      // A holder of the token may cancel jobs, so a cancellation with a valid signature would be no
-      // attack. Such a request is sent without a signature.
+      // A request with a valid signature may cancel a job, so it would be no attack. Therefore a
+      // request that cancels a job gets no signature.
       return isMandate(request) ? undefined : sign(token, request, now);
     default:
       return undefined;
@@ -334,9 +337,9 @@ async function throwTensorHandshake(it: Attacked, random: Random): Promise<Outco
 }
 
 /**
- * Sends either a broken first frame, or a handshake with a wrong token. At the end of a handshake
- * the attacker must prove that it knows the token. Here it sends a proof made with the wrong token,
- * or other bytes.
+ * Attacks as an outsider, who does not know the token. Sends either a broken first frame, or a
+ * handshake that ends with a wrong proof. (A proof shows that its sender knows the token.) The
+ * wrong proof is made with a wrong token, is damaged, or is another frame.
  */
 async function throwHandshake(
   carried: Carried | undefined,
@@ -383,15 +386,16 @@ function anyHello(random: Random, generation: number): Hello {
 }
 
 /**
- * The latest proof that the attacker has sent on each channel, by name of the channel. A proof
- * shows that its sender knows the token. It is valid for one challenge only, so the pod must refuse
- * a proof that the attacker sends again.
+ * The last proof that the attacker has sent on each channel. The key is the name of the channel. A
+ * proof shows that its sender knows the token, and is valid for one challenge only. If the attacker
+ * sends it again, the pod must refuse it.
  */
 const usedProofs = new Map<string, Buffer>();
 
 /**
- * Makes a handshake on the control port with the right token. Its first frame (hello) may name
- * another channel. Its proof may be the proof of an earlier handshake (replay).
+ * Makes a handshake on the control port as an insider, who knows the token. The first frame of the
+ * handshake may name another channel. The proof of the handshake may be an old one, from an earlier
+ * handshake (replay).
  */
 async function throwControlInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -434,9 +438,9 @@ function creditOf(random: Random, generation: number): Buffer {
 }
 
 /**
- * Makes a handshake with the right token and then asks a worker for its parameters, perhaps with an
- * invalid query. While the parameters arrive, the attacker stops reading, or sends a second query
- * or a frame of another channel.
+ * Makes a handshake with a worker as an insider, who knows the token. Then asks for the worker's
+ * parameters; the query may be invalid. In some attacks the attacker does not read the answer. In
+ * the others it sends a second query, or a frame of another channel, as soon as parameters arrive.
  */
 async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openTensors(it, random);
@@ -477,13 +481,13 @@ function stateQuery(random: Random, generation: number): Buffer {
 
 // ---------------------------------------------------------------------------------------- messages
 
-/** Exclusive upper limit of the number of well-formed messages on one connection. */
+/** The number of well-formed messages on one connection is less than this. */
 const messagesMax = 90;
 
 /**
- * Sends messages over a control channel, as a process that holds the token but has no Cloud TPU.
- * First come well-formed messages, such as a worker sends; each of them may name any Cloud TPU.
- * Then a malformed message may follow.
+ * Makes a handshake on the control port with the right token, but has no Cloud TPU. Then sends
+ * well-formed messages of a worker, which may name any Cloud TPU. At the end it may send a
+ * malformed message.
  */
 async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -551,7 +555,7 @@ function malformed(random: Random, generation: number): LastMessage | undefined 
   }
 }
 
-/** True if the master must refuse a message of these bytes and end the connection. */
+/** True if the master must end the connection because these bytes are no valid message. */
 function isWrong(bytes: Buffer): boolean {
   if (isFrame(bytes)) return true;
   const decoded = decodeMessage(bytes);

@@ -33,16 +33,16 @@ import { script, whole } from './command.ts';
 import { broken, genuine, pick } from './fuzz-inputs.ts';
 
 /**
- * Result of this script. The script sends broken frames, handshakes and messages to a master and to
- * the tensor sockets of a worker. Meanwhile an honest client exchanges messages with the same
- * master, which must go on in spite of the attack:
+ * Result of this script. The script attacks a master and the tensor sockets of a worker with broken
+ * frames, handshakes and messages. Meanwhile an honest client exchanges messages with the same
+ * master. The attack must not interrupt this exchange:
  *
  *     node dist/scripts/fuzz-frames.js [count] [seed]
  */
 export interface FuzzResult {
   /**
-   * `counts[target][outcome]` is the number of inputs to a target, one part of the network code,
-   * that had this outcome. Outcomes are those of {@link Target}.
+   * `counts[target][outcome]` is the number of inputs to a target that had this outcome. A target
+   * is a part of the network code. The outcomes are `accepted`, `waits` and the codes of refusals.
    */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Number of inputs that went over real sockets. */
@@ -60,8 +60,9 @@ export interface FuzzResult {
 
 type Counts = Record<string, Record<string, number>>;
 /**
- * A part of the network code under attack. A call gives one hostile input to this part, and returns
- * the outcome: `accepted`, `waits` (for more bytes), or the code of the refusal.
+ * A part of the network code that is attacked. A call gives one hostile input to the part and
+ * returns the outcome: `accepted`, `waits` (the part waits for more bytes), or the code with which
+ * the part has refused the input.
  */
 type Target = (random: Random) => string;
 
@@ -164,9 +165,9 @@ async function makePlace() {
     honest,
     newPump,
     /**
-     * Sends one broken frame to a random socket of the master or worker. Does not wait for the end
-     * of the attack, unless 32 or more connections are open: then waits until one of them has
-     * ended.
+     * Starts an attack: sends one broken frame to a random socket of the master or worker. Usually
+     * returns before the attack has ended. If 32 or more attacks are going on, first waits until
+     * one of them has ended.
      */
     async throwAt(random: Random): Promise<void> {
       const which = Math.floor(random() * 4);
@@ -197,8 +198,8 @@ async function makePlace() {
 }
 
 /**
- * Returns a function that makes pumps, all with the same memory. A pump moves frames between the
- * memory and the sockets of a process.
+ * Returns a function that makes pumps. A pump moves frames between the memory of a process and its
+ * sockets. All pumps of the function use the same memory.
  */
 function pumpMaker(hosting: Hosting): () => Pump {
   const layout = layOutPump(hosting, sizes, 0);
@@ -333,9 +334,9 @@ function tensorFrames(newPump: () => Pump): Target {
 }
 
 /**
- * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory. The
- * first frame on each connection offers a segment of shared memory, which the worker maps. All
- * payloads are zeros.
+ * Attacks the part of a worker that receives payloads through shared memory. The first frame on a
+ * connection offers a segment of shared memory, which the worker maps. Each later frame is a header
+ * whose payload lies in the segment. All payloads are zeros.
  */
 function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   return frames(
@@ -350,7 +351,7 @@ function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   );
 }
 
-/** Returns new memory with the size of a segment of shared memory between two processes. */
+/** Returns new memory that is as large as a segment of shared memory between two processes. */
 function segmentRange(): Uint8Array {
   const bytes = layOutPump(twoProcesses, sizes, 0).segments.in[0]?.bytes ?? 0;
   const pages = bytes / 65536;
@@ -379,8 +380,9 @@ const twoProcesses: Hosting = {
 };
 
 /**
- * Returns a target that feeds frames, most of them broken, to a frame reader. If the reader refuses
- * a frame, the next frame goes to a new reader. Each new reader first gets the valid frame `first`.
+ * Returns a target that feeds frames to a frame reader. Most of the frames are broken. Each new
+ * reader first gets the valid frame `first`. When a reader refuses a frame, a new reader takes its
+ * place.
  */
 function frames(
   open: () => FrameSink | { code: string },

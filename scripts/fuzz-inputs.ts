@@ -17,9 +17,9 @@ export function genuine(random: Random): Buffer {
 }
 
 /**
- * Returns a copy of `bytes` with one to three random changes. A change may write a 32-bit value at
- * a random place. This value may be one of `lengths`, which the caller chooses for length fields.
- * In half of the cases the magic number and the CRCs of the frame are corrected afterwards, so that
+ * Returns a copy of `bytes` with one to three random changes. A change may write a 32-bit number at
+ * a random place. The number may be one of `lengths`, which the caller chooses for length fields.
+ * In half of all calls, the magic number and the CRCs of the frame are corrected at the end. Then
  * the receiver does not refuse the frame because of them.
  */
 export function broken(random: Random, bytes: Buffer, lengths: readonly number[] = []): Buffer {

@@ -17,8 +17,8 @@ import { noise } from './fuzz-inputs.ts';
 export type End = { readonly port: number } | { readonly path: string };
 
 /**
- * Longest life of a connection of the attacker, in ms. It is long because the attack slows the
- * machine down, and with it the answers of the attacked process.
+ * Longest life of a connection of the attacker, in ms. It is long, because the attack keeps the
+ * machine busy, so that the attacked process answers slowly.
  */
 const lineMsLimit = 30_000;
 /** Number of received bytes after which a connection drops all further received bytes. */
@@ -127,10 +127,10 @@ export interface Carried {
    */
   closeCode(): number | undefined;
   /**
-   * Waits until the attacked process has processed everything that was sent to it. For this, sends
-   * a ping on the WebSocket and waits for the pong, because the process answers the ping only after
-   * all that came before it. A unix socket has no pings; there the function does not wait. Returns
-   * false if the attacked process has hung up.
+   * Waits until the attacked process has processed all bytes that were sent to it. For this, sends
+   * a ping on the WebSocket and waits for the pong: the process sends the pong only after it has
+   * processed all earlier bytes. On a unix socket, which has no pings, does not wait. Returns false
+   * if the attacked process has hung up.
    */
   settled(): Promise<boolean>;
 }
@@ -236,8 +236,9 @@ function repliesIn(bytes: Buffer): readonly Reply[] {
 }
 
 /**
- * Returns how the other end ended the connection: the code of its refusal, the close code of the
- * WebSocket, `hung up`, or `waits` if the connection is still open.
+ * Returns how the other end ended the connection: the code of its refusal if it has sent one;
+ * otherwise the close code of the WebSocket if it has sent one; otherwise `hung up`. Returns
+ * `waits` if the connection is still open.
  */
 export function lastWords(carried: Carried): string {
   const refusal = carried.replies().find(({ kind }) => kind === frameKinds.refuse);
@@ -248,8 +249,8 @@ export function lastWords(carried: Carried): string {
 }
 
 /**
- * State of a handshake after the challenge has arrived: the first frame, which the attacker has
- * sent, and the proof, which the attacker must send next.
+ * State of a handshake after the other end has sent the challenge. `opening` is the first frame,
+ * which the attacker has sent. `proof` is the answer to the challenge, which it must send next.
  */
 export interface Challenged {
   readonly opening: Buffer;

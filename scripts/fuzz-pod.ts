@@ -1,15 +1,15 @@
 /**
- * Sends broken frames, handshakes, requests and messages to a pod of processes while it trains: to
- * the master's control port and API, and to the workers' tensor ports and unix sockets. Then checks
- * that the pod was not disturbed: no process ended, no Cloud TPU was lost, memory has hardly grown,
- * and after every step the weights equal those of the same run in threads.
+ * Attacks a pod of processes while it trains. Sends broken frames, handshakes, requests and
+ * messages to the ports and sockets of the master and the workers. Then checks that the attack has
+ * not disturbed the pod: no process has ended, no Cloud TPU was lost, and memory has hardly grown.
+ * After every step the weights must equal those of the same run in threads.
  *
  *     node dist/scripts/fuzz-pod.js --inputs 1000000 --seed 1
  *
- * An input is one frame, handshake, request or message that the pod has answered or processed, or
- * after which the pod has hung up. Data that the pod has not read do not count. The script runs on
- * Linux only, because it reads the workers' ports and the memory of each process from /proc. The
- * exit code is 1 if anything is wrong.
+ * An input is one frame, handshake, request or message. Inputs that the pod has not read do not
+ * count: the pod must have answered or processed the input, or have hung up because of it. The
+ * script runs on Linux only, because it reads the workers' ports and the memory of each process
+ * from /proc. The exit code is 1 if anything is wrong.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
@@ -42,9 +42,9 @@ export interface FuzzPodResult {
   /** `counts[assault][outcome]`: how many inputs of this kind of attack had this outcome. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /**
-   * Resident memory of each process, in bytes. `early` is the memory in the second tenth of the
-   * inputs, `end` the memory in the last tenth. Each is the smallest sample of its tenth. A sample
-   * also counts garbage that is not collected yet; the smallest sample counts the least of it.
+   * Resident memory of each process, in bytes: `early` in the second tenth of the inputs, `end` in
+   * the last tenth. Each is the smallest of several samples, because a sample also counts garbage
+   * that is not collected yet.
    */
   readonly memory: Readonly<Record<string, { readonly early: number; readonly end: number }>>;
   /** Number of steps committed during the attack. */
@@ -71,11 +71,11 @@ const samplesMax = 200;
 /** Time, in ms, within which the pod must commit its first steps. */
 const startMsLimit = 120_000;
 /**
- * Time, in ms, within which the run in threads must reach the last step of the pod. (After the
- * attack the script runs the same job in threads, to compare the weights.)
+ * Longest time, in ms, of the run in threads. After the attack the script runs the job of the pod
+ * once more, in threads, to compare the weights.
  */
 const threadsMsLimit = 3_600_000;
-/** The attack gives up if for this time, in ms, the pod has neither taken nor refused an input. */
+/** The attack gives up if no input has had an outcome for this time, in ms. */
 const stallMsLimit = 120_000;
 
 export async function fuzzPod(options: FuzzPodOptions): Promise<FuzzPodResult> {
@@ -242,8 +242,8 @@ async function throwAll(
     ...wrongOutcomes(counts),
   ];
   sample();
-  // `early` is the memory in the second tenth of the inputs. A short attack may have no sample in
-  // that tenth. Then `early` is the memory in the next tenth that has a sample.
+  // Normally `early` is the memory in the second tenth of the inputs. A short attack may have no
+  // sample in that tenth. Then `early` comes from the next tenth that has a sample.
   const early = least.find((it, tenth) => it !== undefined && tenth > 0);
   const memory = grown(early ?? {}, least.at(-1) ?? {});
   return { inputs: thrown, counts, memory, wrongs };

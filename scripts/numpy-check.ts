@@ -19,9 +19,10 @@ import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
 import { script } from './command.ts';
 
 /**
- * Options of this script. The script runs a few training steps and writes all their inputs and
- * results to a folder, as raw little-endian arrays and a `manifest.json`. Then `numpy-check.py`
- * computes the same steps from the inputs, with NumPy alone, and compares the results:
+ * Options of this script. The script runs a few training steps. It writes all their inputs and
+ * results to a folder, as raw little-endian arrays and a `manifest.json`. Afterwards
+ * `numpy-check.py` computes the same steps with NumPy alone, from the inputs in the folder, and
+ * compares its results with those in the folder:
  *
  *   node dist/scripts/numpy-check.js DIR --model mlp --precision f32 && python3 scripts/numpy-check.py DIR
  */
@@ -52,9 +53,9 @@ export interface Outcome {
 }
 
 /**
- * Runs `options.steps` training steps and writes their inputs and results to `directory`. Each step
- * runs two programs on the same weights and batch: the gradient program returns the gradients, and
- * the training program returns the new weights.
+ * Runs `options.steps` training steps and writes their inputs and results to `directory`. For each
+ * step it runs two programs on the same weights and batch. The gradient program returns the
+ * gradients; the training program returns the new weights.
  */
 export function exportRun(directory: string, options: CheckOptions, runner: Runner): void {
   mkdirSync(directory, { recursive: true });

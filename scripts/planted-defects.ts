@@ -62,8 +62,8 @@ function plant(copy: string, defect: Defect): { readonly outcome: Outcome } {
 function outcomeOf(copy: string, defect: Defect): Outcome {
   if (!fits(copy, defect)) return 'does not fit';
   if (!passes(copy, defect)) return 'fails without the defect';
-  // The copy is compiled, because some tests run compiled programs. If the defect does not compile,
-  // the test is not run: the compiler finds such a defect without any test.
+  // Some tests run compiled programs, so the copy with the defect is compiled first. If it does not
+  // compile, the test is not run: the compiler finds such a defect without any test.
   const isCaught = withChange(copy, defect, () => !passes(copy, defect));
   if (typeof isCaught === 'string' || !compiles(copy)) return 'does not fit';
   return isCaught ? 'caught' : 'not caught';

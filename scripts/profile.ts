@@ -27,9 +27,9 @@ import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
 /**
- * Number of timed runs of an instruction that takes neither very little nor very much time. A fast
- * instruction runs more often: until `samplesMs` have passed, but at most 100 times. A slow one
- * runs less often: it stops when `samplesMs` have passed, but runs at least three times.
+ * Usual number of timed runs of an instruction. A fast instruction runs more often: until
+ * `samplesMs` have passed, but at most 100 times. A slow instruction stops when `samplesMs` have
+ * passed, but runs at least three times.
  */
 const samples = 9;
 /** Time, in ms, for the timed runs of one instruction. */
@@ -54,8 +54,8 @@ function main(flags: Record<string, unknown>): void {
 }
 
 /**
- * Infeed of Cloud TPU 0 at the first step. The profile needs real images, because zeros in the
- * multiplicands make the matmul kernel faster.
+ * What the infeed of Cloud TPU 0 delivers at the first step. The images are real: with images of
+ * zeros the matmul kernel would be faster than in training.
  */
 interface Batch {
   readonly images: Float32Array;

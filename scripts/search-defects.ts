@@ -1,14 +1,15 @@
 /**
- * Tests `pod chaos search`: plants one defect after another in a copy of this checkout, and searches
- * there. A defect is found if a random plan breaks an invariant. The output names for each defect
- * the seed of that plan, the invariant, and the number of faults of the smallest plan.
+ * Tests `pod chaos search`, which runs random fault plans in a simulated pod. Plants one defect
+ * after another in a copy of this checkout, and searches there. A defect is found if the run of a
+ * plan breaks an invariant. For each defect that is found, prints the seed of this plan, the
+ * invariant, and the number of faults in the smallest plan that breaks it.
  *
  *   node dist/scripts/search-defects.js                 searches for all defects
  *   node dist/scripts/search-defects.js --only rollback searches for defects named "…rollback…"
  *   node dist/scripts/search-defects.js --seeds 200     tries at most 200 plans for each defect
  *
- * Exit codes: 0 all defects were found, 1 a defect was not found, 2 wrong input, or a defect does not
- * fit the sources any more.
+ * Exit codes: 0 all defects were found; 1 a defect was not found; 2 wrong input, or a defect does
+ * not fit the sources any more.
  */
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';

@@ -93,8 +93,8 @@ async function trainAndKill(story: Story): Promise<void> {
 
 /**
  * Prints how the pod recovered from the loss of the node: each kind of event, and how long after
- * the kill it happened. `lines` are the lines of the master's log since the kill. `time` is the
- * time of the kill, in ms.
+ * the kill it happened. `lines` are the log lines of the master since the kill. `time` is when the
+ * node was killed, in ms since 1970.
  */
 function tell(lines: readonly Line[], time: number): void {
   const of = (msg: string): readonly Line[] => lines.filter((it) => it.msg === msg);

@@ -1,19 +1,19 @@
 /**
  * Checks our HLO texts, and the values that `hlo/evaluate` computes, against XLA itself. The
- * programs are random ones over all opcodes, and the training steps of the networks `mlp` and
+ * programs are random programs over all opcodes, and the training steps of the networks `mlp` and
  * `cnn`. Two checks run for each program:
  *
- * 1. The script prints the program as text before the first pass and after every pass. XLA's
- *    parser must accept each text. XLA then prints the module that it parsed as a second text. Our
- *    parser must accept the second text, and `evaluate` must give the same bits for both texts.
+ * 1. The script prints the program as HLO text before the first compiler pass and after every pass.
+ *    XLA's parser must accept each text. XLA prints the parsed module as a second text. Our parser
+ *    must accept this second text. `evaluate` must give the same bits for both texts.
  * 2. XLA's CPU backend runs the program. Its results must equal those of `evaluate`: integers
- *    exactly, floats to 1e-5 of the largest element.
+ *    exactly, f32 to 1e-5 of the largest element, bf16 to 2^-7 of it.
  *
  *   python3 -m venv xla && xla/bin/pip install jax==0.10.2
  *   npm run compile && node dist/scripts/xla-check.js --python xla/bin/python --programs 2000
  *
- * Exit codes: 0 all comparisons agreed (the output counts programs that XLA cannot run), 1 a
- * comparison did not agree, 2 wrong input or no XLA.
+ * Exit codes: 0 all comparisons agreed (the output counts programs that XLA cannot run); 1 a
+ * comparison did not agree; 2 wrong input or no XLA.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -58,8 +58,9 @@ const options = script(
   .opts<Options>();
 
 /**
- * Known errors of XLA's CPU backend for programs that its parser accepts. A program whose error
- * matches a pattern is counted under the text `why` and is not a finding.
+ * Known errors of XLA's CPU backend. XLA's parser accepts the programs that have them, but the
+ * backend cannot run these programs. A program whose error matches `pattern` is counted under the
+ * text `why`; it is not a finding.
  */
 const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
   [
@@ -73,9 +74,9 @@ const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
 ];
 
 /**
- * Largest accepted difference, in units in the last place, for programs that read the bits of a
- * float as an integer (see `isLastPlace`). Our float and XLA's float may differ by this much, for
- * example after a cosine.
+ * Largest accepted difference of two integers that are the bits of floats, in units in the last
+ * place of the floats. Our float and XLA's float may differ a little, for example after a cosine.
+ * Integers that a program makes of their bits then differ too.
  */
 const lastPlacesMax = 8;
 /** How many findings (disagreements with XLA) are printed at most. */
@@ -123,8 +124,9 @@ async function check(subject: Subject): Promise<void> {
 }
 
 /**
- * Checks that XLA's parser accepts the text of a program before and after every pass. Then checks
- * that each text which XLA prints back computes the same bits as the program.
+ * Checks that XLA's parser accepts the text of a program before the first compiler pass and after
+ * every pass. For each text, XLA prints back the module that it has parsed. Checks that this module
+ * computes the same bits as ours.
  */
 async function checkTexts({ name, module, inputs }: Subject): Promise<void> {
   const stages = stagesOf(module);
@@ -146,8 +148,8 @@ function checkReadBack(
 ): void {
   try {
     const read = parse(printed);
-    // Modules with equal texts are equal. They are not evaluated, because the evaluation of a
-    // network is slow.
+    // Modules with equal texts are equal. They are not evaluated, because `evaluate` is slow for a
+    // network.
     const isSame =
       print(read) === print(module) || sameBits(resultsOf(read, inputs), resultsOf(module, inputs));
     if (isSame) count('texts printed by XLA, parsed by pod: the same bits');
@@ -182,9 +184,9 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
 }
 
 /**
- * True if the program reads the bits of a float as an integer (`bitcast-convert`), and the
- * difference is at most `lastPlacesMax` units in the last place. Without this exception, the small
- * difference that floats may have would be an error, because integers must be equal.
+ * True if the program reads the bits of a float as an integer (`bitcast-convert`), and the results
+ * differ by at most `lastPlacesMax` units in the last place. Such a difference is not an error: our
+ * float and XLA's float may differ a little, so integers made of their bits differ too.
  */
 function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
   const isOfFloats = ({ opcode, operands: [operand] }: HloInstruction): boolean =>
@@ -199,8 +201,8 @@ interface Stage {
 }
 
 /**
- * Returns the module as built, and the module after every pass. If our compiler refuses the program
- * (`unsupported-program`), returns only the modules before that refusal.
+ * Returns the module as built, and the module after every compiler pass. If a pass refuses the
+ * program (`unsupported-program`), returns only the modules before that pass.
  */
 function stagesOf(module: HloModule): Stage[] {
   const stages: Stage[] = [{ name: 'as built', module, text: print(module) }];

@@ -2,10 +2,10 @@ import { execFileSync } from 'node:child_process';
 
 /**
  * Returns the beginning of a command line that runs a command as another user. This user has no
- * other process and may read all files. Tests of the limit of threads need such a user: the limit
- * does not apply to the administrator, and the limit counts the threads of all processes of a user
- * together. Tests that run at the same time must pass different values of `number`, so that each
- * test gets a user of its own.
+ * other process and may read all files. Tests of the limit of threads need such a user for two
+ * reasons. The limit does not apply to the administrator. And the limit counts the threads of all
+ * processes of a user, so a user with other processes would reach it too early. Tests that run at
+ * the same time must pass different values of `number`, so that each test has its own user.
  */
 export function anotherUser(number: number): string[] {
   const uid = 60_000 + 8 * (process.pid % 500) + number;

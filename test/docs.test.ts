@@ -32,7 +32,7 @@ function isFound(page: string, link: string): boolean {
   return heading === undefined || headingsOf(target).includes(heading);
 }
 
-/** The anchors of a page's headings, as GitHub makes them. */
+/** Returns the anchor that GitHub gives to each heading of a page. */
 function headingsOf(page: string): readonly string[] {
   const headings = readFileSync(page, 'utf8').matchAll(/^#+ (.+)$/gm);
   return [...headings].map(([, text = '']) =>

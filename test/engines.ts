@@ -8,9 +8,9 @@ export interface Engine {
 }
 
 /**
- * Other versions of Node, with which tests run compiled commands. The environment variable
- * `POD_TEST_ENGINES` has the paths of their programs, separated by colons. Tests that need a
- * missing version are skipped.
+ * Other installations of Node, with which tests run compiled commands. The environment variable
+ * `POD_TEST_ENGINES` has the path of each `node` program, separated by colons. A test is skipped if
+ * the version of Node that it needs is missing.
  */
 export const otherEngines: readonly Engine[] = (process.env['POD_TEST_ENGINES'] ?? '')
   .split(':')
@@ -27,7 +27,7 @@ export const thisEngine: Engine = {
   major: Number.parseInt(process.versions.node, 10),
 };
 
-/** The first installation of Node for which `fits` is true. */
+/** Returns the first installation of Node for which `fits` returns true. Undefined if none does. */
 export function engineWith(fits: (engine: Engine) => boolean): Engine | undefined {
   return [thisEngine, ...otherEngines].find(fits);
 }

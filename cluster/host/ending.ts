@@ -24,7 +24,7 @@ export function isStopCode(code: number): boolean {
 /**
  * Calls `end` at the first signal that asks this process to end, and `again` at every later signal.
  * If `again` is omitted, the second signal ends the process at once with the exit code of the
- * signal. If {@link asksToIgnoreHangUp} returns true, SIGHUP is ignored.
+ * signal. SIGHUP is ignored if this process was started to outlive its terminal, as with `nohup`.
  */
 export function onEnd(
   end: (signal: EndSignal) => void,
@@ -45,13 +45,14 @@ export function onEnd(
 /**
  * True if this process is meant to outlive its terminal, as with `nohup`.
  *
- * Node restores the default action of SIGHUP at its start, so a process cannot see whether its
- * parent made it ignore SIGHUP. Any of three other signs is enough:
+ * A process started by `nohup` inherits that SIGHUP is ignored. But Node restores the default
+ * action of SIGHUP when it starts, so this process cannot see what it inherited. Instead, one of
+ * three signs is enough:
  *
  * - The variable `_`, in which a shell stores the name of the command, names `nohup`.
  * - Standard input is a `/dev/null` opened for writing only, as `nohup` leaves it [coreutils,
  *   nohup.c].
- * - The parent process ignores SIGHUP. (A child inherits ignored signals.)
+ * - The parent process ignores SIGHUP.
  */
 export function asksToIgnoreHangUp(env: NodeJS.ProcessEnv = process.env): boolean {
   if (/(^|\/)nohup$/.test(env['_'] ?? '')) return true;

@@ -1,10 +1,10 @@
 /**
  * Checks of Node and of the machine. A program runs these checks before it loads any other file.
  *
- * This file must also run in a Node that is too old, and under limits that do not allow another
- * thread; otherwise it could not report these problems. Therefore it is a CommonJS module (the
- * loader of ES modules needs threads), with syntax that Node 12 knows: no `?.`, no `??`, no private
- * methods. Other files import this file through engine.ts.
+ * This file must run even in a Node that is too old, and under a limit that allows no further
+ * thread. Otherwise it could not report these problems. Therefore it is a CommonJS module: the
+ * loader of ES modules needs threads. And it has only syntax that Node 12 knows: no `?.`, no `??`,
+ * no private methods. Other files import this file through engine.ts.
  */
 
 /** Result of one check: what is required, and what was found. */
@@ -20,9 +20,9 @@ export interface Finding {
 }
 
 /**
- * A limit of the operating system on this process or its user: `most` is the limit, and `used` is
- * the part of it that is in use. Both are in bytes, or both are numbers of tasks (processes and
- * threads).
+ * A limit of the operating system on this process or its user. `most` is the greatest amount that
+ * the system allows; `used` is the amount in use now. Both are in bytes, or both are numbers of
+ * tasks (processes and threads).
  */
 export interface Room {
   readonly used: number;
@@ -44,14 +44,15 @@ export interface Engine {
   /** Formats findings as a table, one line for each finding. */
   listing(findings: readonly Finding[]): string[];
   /**
-   * Loads a program if all findings are ok. Otherwise prints the first requirement that is not met,
-   * in one line, and lets the process end with an exit code: 2 if Node lacks a feature, 4 if memory
-   * or threads are missing, 5 if a limit on files or the current folder is the problem.
+   * Loads a program if every check has passed. Otherwise prints one line about the first check that
+   * has failed, and sets the exit code of the process: 2 if Node lacks a feature, 4 if memory or
+   * threads are missing, 5 if the limit on open files or the current folder is the problem.
    */
   start(voice: Voice, findings: readonly Finding[], load: () => Promise<unknown>): void;
   /**
-   * Limit on tasks (processes and threads). The limit of this user and the limit of this container
-   * may both apply; returns the one that leaves fewer tasks free. Undefined if no limit applies.
+   * Limit on the number of tasks (processes and threads). This user and this container may both
+   * have a limit. In that case, returns the limit that leaves fewer tasks free. Undefined if
+   * neither has a limit.
    */
   taskRoom(): Room | undefined;
   /** Limit on the address space of this process, in bytes; undefined if no limit applies. */
@@ -72,13 +73,13 @@ const oldest = { major: 20, minor: 19 };
 
 const mib = 1048576;
 /**
- * Address space that loading a program needs, in bytes. Measured: 0.4 GB with Node 24, 0.6 GB with
- * Node 20. The rest is reserve.
+ * Address space, in bytes, that must be free before a program is loaded. Loading was measured to
+ * need 0.4 GB with Node 24, and 0.6 GB with Node 20.
  */
 const loadBytes = 640 * mib;
 /**
- * Private writable memory, in bytes, that must be free for loading a program if the system limits
- * this memory (`ulimit -d`). Measured: 62 MB with Node 20. The rest is reserve.
+ * Private writable memory, in bytes, that must be free before a program is loaded. It is checked if
+ * `ulimit -d` limits this memory. Loading was measured to need 62 MB with Node 20.
  */
 const loadDataBytes = 96 * mib;
 /**
@@ -87,14 +88,14 @@ const loadDataBytes = 96 * mib;
  */
 const callsMin = 800;
 /**
- * How many files this process must be allowed to open. Loading a program opens up to 120 files at
- * once. The rest is reserve.
+ * Number of files that this process must be allowed to have open at the same time. Loading a
+ * program needs up to 120 of them.
  */
 const filesMin = 192;
 /**
- * The limit on the tasks (processes and threads) of a user is checked only up to this number. A
- * higher limit is hardly ever reached, and the check would have to count all tasks of the user,
- * which takes time.
+ * If the limit on the tasks (processes and threads) of a user is higher than this number, the limit
+ * is not checked. The check would have to count all tasks of the user, which takes time, and so
+ * many tasks are rare.
  */
 const taskLimitMax = 4096;
 
@@ -213,8 +214,9 @@ function stack(): Finding {
 }
 
 /**
- * Returns how many nested calls fit into the stack, by calling itself until the stack is full.
- * `calls` is the current depth; the first caller passes 0. Stops at the required depth `callsMin`.
+ * Returns how many nested calls fit into the stack, but at most `callsMin`. To find out, the
+ * function calls itself until the stack is full. `calls` is the number of nested calls so far; the
+ * first caller passes 0.
  */
 function callsThatFit(calls: number): number {
   if (calls >= callsMin) return calls;
@@ -295,7 +297,8 @@ function presentFolder(): Finding {
 }
 
 /**
- * How many threads Node starts, all at once, when it loads ES modules [libuv, UV_THREADPOOL_SIZE].
+ * Number of threads in the pool of Node. Node starts all of them at once when it loads ES modules
+ * [libuv, UV_THREADPOOL_SIZE].
  */
 function poolThreads(): number {
   const size = Number.parseInt(process.env['UV_THREADPOOL_SIZE'] || '4', 10);
@@ -327,9 +330,11 @@ function taskRoom(): Room | undefined {
 
 /**
  * Limit on the tasks (processes and threads) of this user, and the number of tasks that the user
- * has. Undefined if the limit is above `taskLimitMax`. Also undefined if the system does not apply
- * the limit to this process, because the process belongs to root or has the right to exceed limits
- * [setrlimit(2)].
+ * has now. Undefined in two cases:
+ *
+ * - The limit is above `taskLimitMax`, so it is not checked.
+ * - The user is root, or this process has the right to exceed limits. The system does not apply the
+ *   limit to such a process [setrlimit(2)].
  */
 function userTaskRoom(): Room | undefined {
   const most = softLimit('Max processes');
@@ -415,9 +420,9 @@ function entries(path: string): string[] {
 }
 
 /**
- * Returns advice for the case that a feature of Node is missing: install a newer Node, or leave out
- * flags that turn the feature off. (Every supported Node has the feature by default.) `which`
- * describes these flags.
+ * Returns advice to a user whose Node lacks a feature. If Node is too old, the advice is to install
+ * a newer Node. Otherwise a flag has turned the feature off, and the advice is to start Node
+ * without such flags. `which` describes these flags.
  */
 function withoutFlags(which: string): string {
   if (!nodeVersion().ok) return 'install a newer Node';
@@ -480,8 +485,8 @@ function loadError(error: unknown): Refusal {
   if (flagsInUse().length === 0) {
     return { code: 'a mistake in pod itself, please report it', exitCode: 1, message };
   }
-  // A supported Node that runs without flags can load the files of the program. So the cause is a
-  // flag of this Node process, or a module that a flag preloads.
+  // The files exist, and this Node is a supported version. So the cause must be a flag of Node, or
+  // a module that a flag preloads.
   const advice = withoutFlags('that change Node');
   return { code: 'unsupported-engine', exitCode: 2, message: `${message}; ${advice}` };
 }

@@ -64,8 +64,8 @@ export function readWord<const T extends string>(
  * Returns the text in an environment variable, such as a name or the path of a file. Returns
  * undefined if the variable is not set.
  *
- * @throws PodError `bad-config`, which names the variable, if the text is blank, too long, or has
- * control characters, which a terminal would obey.
+ * @throws PodError `bad-config`, which names the variable, if the text is blank, is too long, or
+ *   contains control characters.
  */
 export function readText(
   env: Environment,

@@ -9,8 +9,8 @@ let poll: LibcFunction | string | undefined;
 const readerGone = 0x08 | 0x10;
 
 /**
- * True if a pipe, socket or terminal still has a reader. Also true if the system cannot tell; a
- * missing reader then shows when the next write fails.
+ * True if a pipe, socket or terminal still has a reader. Also true if the system cannot tell
+ * whether there is a reader. If there is none, the next write then fails.
  */
 export function hasReader(descriptor: number): boolean {
   poll ??= findInLibc('int poll(void *fds, unsigned long nfds, int timeout)');

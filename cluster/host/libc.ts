@@ -10,9 +10,9 @@ type Call = (...args: readonly unknown[]) => unknown;
 export type LibcFunction = (...args: readonly unknown[]) => { readonly error: string | undefined };
 
 /**
- * Looks up a function of the C library that Node does not offer, by its C prototype. The function
- * must return −1 and set `errno` when it fails. Call only when the function is needed: the first
- * look-up loads koffi, which takes about 20 ms.
+ * Looks up a function of the C library. `prototype` is its declaration in C. The function must
+ * return −1 and set `errno` when it fails. The first look-up loads the package koffi, which takes
+ * about 20 ms, so callers look a function up only when they need it.
  *
  * @returns the function, or the reason in one line why the function is not available.
  */

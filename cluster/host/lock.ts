@@ -31,8 +31,8 @@ export interface Lock {
 export const lockFile = '.lock';
 
 /**
- * Locks the given folder, so that no other process can lock the folder. `use` names the activity,
- * such as `pod train`, for messages to other processes.
+ * Locks the given folder, so that no other process can lock the folder. `use` says what the folder
+ * is locked for, such as `pod train`. Messages to other processes contain these words.
  *
  * The lock is a flock(2) on the file {@link lockFile} in the folder. The system releases the lock
  * when its owner ends, even after a crash. The lock also holds between containers that share the
@@ -56,12 +56,13 @@ export function lockFolder(folder: string, use: string): Lock {
 }
 
 /**
- * Locks the given folder, which must exist, so that no other process can lock it. Writes nothing
- * into the folder, because flock(2) locks the folder itself. If the system cannot lock a folder,
- * uses {@link lockFolder} instead, which writes a file into the folder.
+ * Locks the given folder, which must exist, so that no other process can lock it. `use` says what
+ * the folder is locked for. Writes nothing into the folder, because flock(2) can lock the folder
+ * itself. On a system where flock(2) cannot lock a folder, the lock is a file in the folder, as
+ * with {@link lockFolder}.
  *
  * @throws PodError `in-use`, which names the owner, if another process has locked the folder; `io`
- * if the folder cannot be opened.
+ *   if the folder cannot be opened.
  */
 export function lockDirectory(folder: string, use: string): Lock {
   if (process.platform === 'win32') return lockFolder(folder, use);
@@ -74,7 +75,9 @@ export function lockDirectory(folder: string, use: string): Lock {
   throw new PodError('in-use', `${folder}: in use by ${owner ?? someone}; ${advice}`);
 }
 
-/** Words that messages use for the owner of a lock if the system does not name the owner. */
+/**
+ * Name for the owner of a lock in messages, if the system does not say which process owns the lock.
+ */
 const someone = 'another process';
 const advice = 'wait until that process has ended, or use another folder';
 
@@ -94,14 +97,14 @@ function holderInProc(file: number): string | undefined {
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
     .find(([, kind, , , , place]) => kind === 'FLOCK' && place?.endsWith(`:${ino}`))?.[4];
-  // Linux lists a process of another container with the number 0.
+  // If the process runs in another container, Linux gives 0 as its number.
   return pid === undefined || Number(pid) <= 0 ? undefined : `process ${pid}`;
 }
 
 /**
- * Takes over a lock that this process has inherited from its parent process. `file` is the
- * descriptor of the lock file. Writes into the lock file that this process is the owner. `what`
- * names the lock file in messages; `use` names the activity.
+ * Takes over a lock that this process has inherited from its parent process, and writes into the
+ * lock file that this process is now the owner. `file`: descriptor of the lock file. `what`: name
+ * of the lock file in messages. `use`: what this process needs the lock for.
  *
  * @throws PodError `io` if the lock file cannot be written.
  */
@@ -122,8 +125,8 @@ function heldBy(file: number): Lock {
 
 /**
  * Locks an open file, so that no other process can lock the file. The lock lasts until the
- * descriptor `file` is closed. The file must be open for writing. Does nothing if the system has no
- * flock(2). `what` names the file in messages.
+ * descriptor `file` is closed. The file must be open for writing. On a system without flock(2),
+ * does nothing. `what` names the file in messages.
  *
  * @throws PodError `in-use` if another process has locked the file.
  */
@@ -132,9 +135,9 @@ export function lockOpened(file: number, what: string): void {
 }
 
 /**
- * Checks that no other process has locked the given file with {@link lockOpened}. The check leaves
- * no lock behind. It passes if the file does not exist or cannot be opened, or if the system has no
- * flock(2).
+ * Checks that no other process has locked the given file with {@link lockOpened}. This process does
+ * not keep a lock on the file. If the file cannot be opened, or if the system has no flock(2), the
+ * file counts as not locked.
  *
  * @throws PodError `in-use` if another process has locked the file.
  */
@@ -146,7 +149,7 @@ export function requireUnlocked(path: string, what: string): void {
     return;
   }
   try {
-    // The check works by locking the file. Closing the descriptor releases that lock.
+    // To check for a lock, lock the file. Closing the descriptor releases the lock again.
     lockOpened(file, what);
   } finally {
     closeSync(file);

@@ -4,31 +4,31 @@ import { engine } from './engine.ts';
 
 const mib = 2 ** 20;
 /**
- * Address space that Node reserves for a WebAssembly memory, whatever its size, in bytes. Of this
- * space, 8 GiB cover all sums of a 32-bit address and a 32-bit offset, up to 2 GiB are guard pages,
- * and the rest is for the heap of Node.
+ * Address space, in bytes, that must be free for one WebAssembly memory. Node reserves up to 10 GiB
+ * for a memory of any size: 8 GiB cover all sums of a 32-bit address and a 32-bit offset, and up to
+ * 2 GiB are guard pages. The remaining 0.5 GiB are for the heap of Node.
  */
 const memoryAddresses = 10.5 * 2 ** 30;
 /** Address space that Node reserves for the heap, code and stack of a thread, in bytes. */
 const threadAddresses = 640 * mib;
 /**
- * Memory, in bytes, that the limit `ulimit -d` must leave free before a run starts: `runData` for
- * the run itself, plus `threadData` for each thread. Measured: a run takes 140 MiB with `mlp` and
- * 240 MiB with `cnn`; a thread takes 25 MiB. The rest is reserve.
+ * Memory, in bytes, that must be free under the limit `ulimit -d` before a run starts. A process
+ * needs `runData`, plus `threadData` for each of its threads. Measured: a run takes 140 MiB with
+ * the network `mlp` and 240 MiB with `cnn`, and each thread takes 25 MiB.
  */
 const runData = 256 * mib;
 const threadData = 40 * mib;
 /**
- * How many threads a worker process has (`workerTasks`), and how many a master or a supervisor has
- * (`masterTasks`). Both are measured.
+ * `workerTasks`: number of threads of a worker process. `masterTasks`: number of threads of a
+ * master process, and also of a supervisor process. Both numbers are measured.
  */
 const workerTasks = 7;
 const masterTasks = 9;
 
 /**
- * Checks that the limits of the system allow this process to run `threads` threads. Without this
- * check Node could end without a message, because Node reserves much address space for each thread.
- * `who` says, for messages, what needs the threads, such as "8 Cloud TPUs in one process".
+ * Checks that the limits of the system allow this process to run `threads` threads. Node reserves
+ * so much address space for each thread that it could otherwise end without a message. `who` says
+ * in messages what needs the threads, such as "8 Cloud TPUs in one process".
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */
@@ -61,9 +61,9 @@ export function threadLimitError(): PodError | undefined {
 }
 
 /**
- * Checks that the limits of the system allow a pod of processes: a process for each Cloud TPU, a
- * master and a supervisor. Limits on memory apply to each process, so they are compared with the
- * need of one Cloud TPU.
+ * Checks that the limits of the system allow a pod of processes: one process for each of `tpus`
+ * Cloud TPUs, a master and a supervisor. The limits on memory apply to each process alone. So each
+ * limit on memory is compared with what one worker process needs.
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */

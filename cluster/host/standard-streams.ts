@@ -44,23 +44,24 @@ export class StandardStreams {
 }
 
 function flushed(stream: NodeJS.WriteStream): Promise<void> {
-  // The promise resolves one turn of the event loop after the write, so that the listener for
-  // errors runs first if the write failed.
+  // If the write fails, the stream calls its listener for errors. The promise resolves one turn of
+  // the event loop later, so that the listener runs first.
   return new Promise((resolve) => stream.write('', () => setImmediate(resolve)));
 }
 
 /**
  * True if this program was started with a closed descriptor (`>&-` in a shell).
  *
- * At its start, Node opens `/dev/null` on every closed descriptor, for reading and writing. But
- * some parents, such as a Python `subprocess` with `DEVNULL`, open `/dev/null` in the same way. A
- * shell does not: it opens `/dev/null` for writing only (`>/dev/null`). Therefore the descriptor
- * counts as closed if three conditions hold:
+ * When Node starts, it opens `/dev/null` for reading and writing on every closed descriptor. So a
+ * `/dev/null` open for reading and writing may mean that the descriptor was closed. It may also
+ * have been opened by the parent, as a Python `subprocess` does for `DEVNULL`. A shell never opens
+ * it so: `>/dev/null` opens it for writing only. Therefore the descriptor counts as closed if all
+ * three are true:
  *
- * - The descriptor leads to a `/dev/null` open for reading and writing.
+ * - The descriptor refers to a `/dev/null` open for reading and writing.
  * - The parent is a shell.
- * - The shell's own descriptor of this number does not lead to such a `/dev/null`. (Otherwise this
- *   program has inherited the descriptor from the shell.)
+ * - The shell has no such `/dev/null` on the same descriptor. (If it had, this program would have
+ *   inherited the `/dev/null` from the shell.)
  */
 function isClosed(descriptor: number): boolean {
   if (!isNodesOwn(standardFile(descriptor))) return false;

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeDirectory } from '../../src/files/make-directory.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { tokenBytesMax, tokenLengthMin } from '../net/token.ts';
 
 /**
- * Makes a join token of 32 random bytes in the file `path`, unless that file exists. Only the owner
- * can read the file. A reader never sees a half-written token. If two processes make a token at the
- * same time, the file keeps the token that was written first.
+ * Makes a join token of 32 random bytes and writes it to the file `path`, which only the owner can
+ * read. If the file exists already, leaves it as it is. The file appears only when the token is
+ * complete. If two processes make a token at the same time, the first token to be written stays.
  *
  * @returns true if this call made the token.
  */
@@ -49,7 +50,7 @@ export function replaceToken(path: string, text: string): void {
  * moves the complete file to `path`.
  */
 function writeDraft(path: string, token: string): string {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeDirectory(dirname(path), 0o700);
   const draft = `${path}.${randomBytes(6).toString('hex')}`;
   try {
     writeFileSync(draft, `${token}\n`, { mode: 0o400, flag: 'wx', flush: true });

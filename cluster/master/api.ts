@@ -18,9 +18,9 @@ const requestMsMax = 5000;
  */
 const silentMsMax = 20_000;
 /**
- * Maximum number of requests on one connection. The last answer announces the end of the connection
- * (`connection: close`). If the client sends a further request all the same, the server destroys
- * the connection.
+ * Maximum number of requests on one connection. The answer to the last request contains
+ * `connection: close`. If the client then sends another request, the server destroys the
+ * connection.
  */
 export const requestsMax = 100;
 
@@ -63,9 +63,9 @@ export function serveApi(
   server.on('dropRequest', (_, socket) => socket.destroy());
   server.setTimeout(silentMsMax);
   return new Promise((resolve, reject) => {
-    // Before the server listens, an error means that it cannot listen. Afterwards, an error means
-    // that the server could not accept one connection. In that case `reject` has no effect, because
-    // the promise is already resolved. Nothing else is needed: the client connects again.
+    // Before the server listens, an error means that it cannot listen. Later, an error means that
+    // the server could not accept a connection. A later error needs no action: the client connects
+    // again, and `reject` does nothing because the promise is already resolved.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });

@@ -4,8 +4,8 @@ import { limits } from '../limits.ts';
 import type { Token } from '../net/token.ts';
 
 /**
- * The method, path and body of a request. The proof in the `authorization` header of the request
- * covers these parts, and also the time and the nonce in that header.
+ * The parts of a request that its proof covers, in addition to a time and a nonce. The proof, the
+ * time and the nonce are in the header `authorization`.
  */
 export interface SignedRequest {
   readonly method: string;
@@ -34,15 +34,15 @@ export const noncesMax: number = 2 ** 16;
 const nonceBytes = 16;
 
 /**
- * Value of `time` in a stamp whose nonce is a challenge of the master. The challenge proves that
- * the request is new, so the stamp needs no time.
+ * Value of `time` in a stamp whose nonce is a challenge, which is a value that the master made
+ * recently. Such a nonce proves by itself that the request is new, so the stamp needs no time.
  */
 export const noTime = 0;
 
 /**
- * Error for a stamp whose time does not prove that the request is new, for example because the
- * clock of the client or of the master is wrong. The client can sign the request again, with
- * {@link noTime} as the time and `challenge` as the nonce. The master admits that request once,
+ * Error for a stamp whose time does not prove that the request is new. For example, the clock of
+ * the client or of the master is wrong. The client can then sign the request again, with
+ * {@link noTime} as the time and `challenge` as the nonce. The master accepts that request once,
  * whatever the clocks show.
  */
 export class Stale extends PodError {
@@ -57,8 +57,8 @@ export class Stale extends PodError {
 /**
  * Returns the value of the header `authorization` for a request. The value proves that the sender
  * has the token, but does not contain the token. The master accepts the value once, and only for
- * this request. `timeMs` is wall time in ms since 1970; `nonce` is random unless the master sent a
- * challenge.
+ * this request. `timeMs` is wall time in ms since 1970. `nonce` is random; if the master has sent a
+ * challenge, it is the challenge.
  */
 export function sign(
   token: Token,
@@ -80,8 +80,9 @@ export class Doorkeeper {
   /** The admitted stamps whose nonces the master still remembers, by nonce, in order of arrival. */
   readonly #seen: Map<string, Seen> = new Map();
   /**
-   * Wall time, in ms since 1970. Stamps signed at or before this time are refused as Stale, since
-   * this master may have forgotten their nonces, or an earlier master may have admitted them.
+   * Wall time, in ms since 1970. A stamp signed at or before this time may have been admitted
+   * before: by this master, which may have forgotten the nonce, or by an earlier master. So such
+   * stamps are refused as Stale.
    */
   #forgottenMs: number;
 
@@ -98,13 +99,13 @@ export class Doorkeeper {
   }
 
   /**
-   * Parses the header `authorization` and checks its time, or its challenge if the header has no
-   * time. Both checks are possible before the body of the request is read. {@link admit} checks the
-   * proof, which also covers the body.
+   * Parses the header `authorization`. Checks the time of the stamp or, if the stamp has no time,
+   * the challenge. These checks do not need the body of the request, so they can run before the
+   * body is read. {@link admit} later checks the proof, which covers the body too.
    *
    * @throws PodError `unauthorized` when the header is malformed.
    * @throws Stale when the time differs from the master's clock by more than `limits.clockSkewMs`,
-   *   or when the header has no time and no valid challenge.
+   *   or when the stamp has no time and no valid challenge.
    */
   readStamp(header: string | undefined): Stamp {
     const found = /^Pod (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(header ?? '');
@@ -159,9 +160,9 @@ export class Doorkeeper {
   }
 
   /**
-   * Forgets the nonces of stamps that arrived more than twice `limits.clockSkewMs` ago. `admit`
-   * still refuses a repetition of such a stamp: `#forgottenMs` is the latest time in a forgotten
-   * stamp, and `admit` refuses every stamp up to that time, even if the clock was set back.
+   * Forgets the nonces of stamps that arrived more than twice `limits.clockSkewMs` ago. Sets
+   * `#forgottenMs` to the latest time in any forgotten stamp. `admit` refuses every stamp up to
+   * that time. So a forgotten stamp cannot be used again, even if the clock was set back.
    */
   #forget(): void {
     const now = this.#elapsed();

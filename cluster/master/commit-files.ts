@@ -3,17 +3,18 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readSync,
   writeSync,
 } from 'node:fs';
+import { makeDirectory } from '../../src/files/make-directory.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The file operations that a commit log needs. The operations are so few that a test can implement
- * them with a file system in memory. The test stops the log at any operation and drops all bytes
- * that were not synced, as a loss of power does. Each operation throws the errors that Node throws.
+ * The file operations that a commit log needs. There are few of them, so that a test can replace
+ * the file system by one in memory. The test can then stop the log before any operation and drop
+ * all bytes that were not synced, as a loss of power does. Each operation throws the errors that
+ * Node throws.
  */
 export interface CommitFiles {
   /** True if the directory exists. */
@@ -44,7 +45,7 @@ export interface CommitFile {
 /** Implementation of {@link CommitFiles} with the file system of this machine. */
 export const nodeCommitFiles: CommitFiles = {
   hasDirectory: existsSync,
-  makeDirectory: (path) => void mkdirSync(path, { recursive: true }),
+  makeDirectory: (path) => makeDirectory(path),
   open,
   syncDirectory,
 };

@@ -16,15 +16,16 @@ import {
 
 /**
  * The commit log: a file from which each master of a run learns what earlier masters committed.
- * Each line is a JSON record of an event, such as the commit of a step. A master writes the record
- * to disk before it tells any worker about the event. Lines are only appended. A reader skips a
- * truncated or damaged line. If the skipped line was the commit of a step, the history ends before
- * that step, and the next master runs the step again.
+ * Each line is a JSON record of an event, such as the commit of a step. Records are only appended,
+ * and a record is on disk before any worker learns of its event.
  *
- * The master that opened the log last leads the run, unless the run has ended. Every master checks
- * before and after each write whether a newer master leads. If a newer master leads, the older
- * master stops with PodError `superseded` before it tells any worker about the event, and readers
- * ignore the record.
+ * A reader skips a truncated or damaged line. If that line was the commit of a step, the reader
+ * also ignores the commits of all later steps. The next master then runs these steps again.
+ *
+ * The leader of a run is the master that opened the log last. After a newer master has opened the
+ * log, readers ignore all records of older masters. An older master finds this out at its next
+ * record: it looks for a newer master before and after it writes. It then stops with PodError
+ * `superseded`, before any worker learns of the event.
  */
 export interface CommitLog {
   /** Returns the memberships and commits that earlier masters wrote. */
@@ -34,18 +35,18 @@ export interface CommitLog {
   /** True if the log had this run already, so that this master continues the run. */
   readonly isContinued: boolean;
   /**
-   * Error with which the run has failed for good; null if the run has not failed. After a failure
-   * the run has no leader, and no record can be added.
+   * Error with which the run has failed for good; null if the run has not failed. After such a
+   * failure no record can be added to the run.
    */
   readonly failed: Failed | null;
   /**
-   * Report of the run if the run is complete; null otherwise. A complete run has no leader, and no
-   * record can be added.
+   * Report of the run if the run is complete; null otherwise. No record can be added to a complete
+   * run.
    */
   readonly finished: Report | null;
   /**
-   * The unfinished run that this run replaces in the log; null if the log had no unfinished run
-   * with a committed step. The replaced run will not be continued, but its lines stay in the file.
+   * The run before this one in the log, if it was unfinished and had a committed step; null
+   * otherwise. That run will not be continued, but its lines stay in the file.
    */
   readonly abandoned: Abandoned | null;
   /** Line numbers, from 1, of truncated or damaged lines. The reader skipped these lines. */
@@ -85,10 +86,11 @@ export interface Abandoned {
 /**
  * Opens the commit log of a run, or creates the file. `key` identifies the run. If the last run in
  * the log has the same key, this master continues that run. Otherwise a new run begins in the same
- * file, and its generations continue to count from the last one in the log.
+ * file.
  *
- * This master becomes the leader, with the next generation. Exception: if the run that this master
- * would continue has ended already, no master leads the run.
+ * This master becomes the leader of the run and begins a new generation, whose number is one more
+ * than the last number in the log. This also holds if the log was written by another run. But if
+ * the run to continue has already ended, the log stays unchanged and the run has no leader.
  *
  * @throws PodError `io` when the file cannot be read or written. Methods of the log that add
  *   records throw `io` too, and `superseded` when a newer master leads.
@@ -123,7 +125,8 @@ class FileLog implements CommitLog {
   /** Number of bytes of the file that have been read. */
   #readBytes = 0;
   /**
-   * The bytes that were read after the last newline: a line that is truncated or not yet complete.
+   * The bytes that were read after the last newline. They are the beginning of a line whose rest is
+   * missing, or is not written yet.
    */
   #rest: Buffer = Buffer.alloc(0);
 
@@ -192,9 +195,9 @@ class FileLog implements CommitLog {
         `commit log ${this.#path}: step ${step} was written, but cannot be read back`,
       );
     }
-    // `#add` has read the record back from the file, so the last entry of `history` is a copy of
-    // `event`. The training loop keeps `event` itself. Therefore `event` replaces the copy: memory
-    // then holds one object for each step, not two.
+    // `#add` has read the record back from the file, so the last entry of `history` is a second
+    // object with the contents of `event`. `event` itself stays in memory too, because the training
+    // loop keeps it. So `event` replaces the second object, which saves memory.
     history[history.length - 1] = event;
   }
 
@@ -214,9 +217,9 @@ class FileLog implements CommitLog {
   }
 
   /**
-   * Makes this master the leader, with the generation after the last one in the log. Returns that
-   * generation. Tries again if another master wrote the same generation first. If this run has
-   * ended already, writes nothing and returns null.
+   * Makes this master the leader. Its generation is the number after the last generation in the
+   * log. If another master wrote the same number first, tries again with the next number. Returns
+   * the generation. If this run has already ended, writes nothing and returns null.
    */
   #lead(run: RunRecord): number | null {
     for (;;) {
@@ -250,8 +253,8 @@ class FileLog implements CommitLog {
   }
 
   #write(records: readonly LogRecord[]): void {
-    // If the last line is truncated, a newline ends that line first. Without the newline, the new
-    // record would become part of the truncated line.
+    // The last line of the file may be truncated, so that it has no newline. A newline is then
+    // written first, so that the new record begins on a line of its own.
     const start = this.#rest.length > 0 ? '\n' : '';
     const text = `${start}${records.map((it) => `${JSON.stringify(it)}\n`).join('')}`;
     const bytes = Buffer.from(text);
@@ -300,8 +303,8 @@ class FileLog implements CommitLog {
 }
 
 /**
- * Returns the unfinished run in a log. Returns null if that run has no committed step, because then
- * nothing is lost when another run replaces that run.
+ * Describes the unfinished run in a log before another run replaces it. Returns null if the
+ * unfinished run has no committed step: nothing is lost then.
  */
 function abandonedOf({ key, steps: step, history }: LogContents): Abandoned | null {
   const last = history.at(-1);
@@ -319,10 +322,10 @@ function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCo
 }
 
 /**
- * Opens a file for appending, and ensures that the file and the directories above it survive a loss
- * of power. For an empty file the directory is synced, even if the file existed before: a master
- * may have been killed after it made the file and before it synced the directory. A file with
- * contents needs no sync, because a master writes only after the sync.
+ * Opens a file for appending, and ensures that the file and its directories survive a loss of
+ * power. If the file is empty, the directory of the file is synced. The file may be empty because
+ * an earlier master was killed after it created the file and before it synced the directory. If the
+ * file has contents, the directory is synced already, because a master writes only after the sync.
  */
 function openFile(files: CommitFiles, path: string): CommitFile {
   makeDirectories(files, dirname(path));

@@ -26,9 +26,9 @@ export interface LogAnswer extends LogPiece {
 /** Maximum number of bytes of a request's body. */
 export const bodyBytesMax: number = 2 ** 16;
 /**
- * If a body has more than {@link bodyBytesMax} bytes, the server reads and drops the rest, up to
- * this total number of bytes. The reason: some clients read the answer only after they have sent
- * the whole body. If the server stopped reading earlier, such a client would miss the answer
+ * A body with more than {@link bodyBytesMax} bytes is refused, but the server still reads it, up to
+ * this number of bytes in all, and drops it. Some clients read the answer only after they have sent
+ * the whole body. If the server stopped reading early, such a client would not get the answer
  * `too-large`.
  */
 const drainBytesMax = 2 ** 20;
@@ -142,8 +142,9 @@ async function answer(
 }
 
 /**
- * Returns one page of jobs: the `limit` newest jobs that are older than the job `before`, newest
- * first. `limit` and `before` are parameters in the URL. `more` is true if older jobs follow.
+ * Returns the newest jobs that are older than the job `before`, newest first, and at most `limit`
+ * of them. `limit` and `before` are parameters in the URL. If `before` is missing, the page begins
+ * with the newest job. `more` is true if still older jobs exist.
  */
 function page(all: readonly Job[], url: URL): { readonly jobs: Job[]; readonly more: boolean } {
   const limit = wholeIn(url, 'limit', pageMax) ?? pageMax;
@@ -192,8 +193,8 @@ function wholeIn(url: URL, name: string, max: number): number | undefined {
 }
 
 /**
- * Waiting requests for logs. Each request waits until its log has grown. If {@link waitersMax}
- * requests wait already, a further request is answered at once.
+ * Requests that wait until the log of a job has grown. At most {@link waitersMax} requests may wait
+ * at the same time. Any further request is answered at once.
  */
 class Waiters {
   readonly #jobs: JobServer;
@@ -248,8 +249,9 @@ const statuses: Readonly<Partial<Record<ErrorCode, number>>> = {
 };
 
 /**
- * Returns the HTTP status of an error: the status in `statuses` if there is one, else 400 for wrong
- * input (exit codes 2 and 4), else 500.
+ * Returns the HTTP status for an error. If `statuses` has an entry for the code of the error,
+ * returns that entry. Otherwise returns 400 for wrong input (exit codes 2 and 4), and 500 for any
+ * other error.
  */
 function statusOf({ code, exitCode }: PodError): number {
   return statuses[code] ?? (exitCode === 2 || exitCode === 4 ? 400 : 500);

@@ -3,23 +3,23 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   renameSync,
   statSync,
   truncateSync,
 } from 'node:fs';
+import { makeDirectory } from '../../src/files/make-directory.ts';
 import { readAt as readFrom, readRegularFile } from '../../src/files/read.ts';
 import { writeAll } from '../../src/files/write.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The file operations that jobs need. The operations are so few that a test can interrupt the
- * program at each of them. Each operation throws the errors that Node throws, with `code` and
- * `syscall`. All operations are synchronous: an operation is complete when it returns, before the
- * master serves the next request.
+ * The file operations that jobs need. There are few of them, so that a test can interrupt the
+ * program at each one. Each operation throws the errors that Node throws, with `code` and
+ * `syscall`. All operations are synchronous, so the master serves no request while one is in
+ * progress.
  */
 export interface JobFiles {
   /**
@@ -32,8 +32,8 @@ export interface JobFiles {
   /** Makes a directory and all of its parents that do not exist. */
   makeDirectory(path: string): void;
   /**
-   * Writes a new file, or replaces the contents of an existing one. The contents are synced to
-   * disk, but the name of a new file survives a loss of power only after `syncDirectory`.
+   * Writes a file, or replaces the contents of an existing file, and syncs the contents to disk. If
+   * the file is new, its name survives a loss of power only after a call of `syncDirectory`.
    */
   write(path: string, text: string): void;
   /**
@@ -59,7 +59,7 @@ export interface JobFiles {
 export const nodeJobFiles: JobFiles = {
   names: (directory) => (existsSync(directory) ? readdirSync(directory) : []),
   read,
-  makeDirectory: (path) => void mkdirSync(path, { recursive: true, mode: 0o700 }),
+  makeDirectory: (path) => makeDirectory(path, 0o700),
   write,
   rename: renameSync,
   syncDirectory,

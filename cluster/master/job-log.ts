@@ -13,8 +13,9 @@ export interface LogPiece {
 /** Maximum size, in bytes, of one part of a log, and of one line. */
 export const pieceBytesMax: number = 2 ** 17;
 /**
- * Maximum size, in bytes, of a job's log. Further lines are dropped. The job's summary, the last
- * line, is not lost then, because `job.json` contains the summary too.
+ * Maximum size, in bytes, of a job's log. When the log is full, further lines are dropped. This can
+ * drop the last line of the log, the summary of the job; but the file `job.json` contains the
+ * summary too.
  */
 export const logBytesMax: number = 2 ** 28;
 
@@ -30,8 +31,8 @@ export class JobLog {
   }
 
   /**
-   * Prepares the log for `append`, and must be called before it. If the last line has no newline, a
-   * master was killed while it wrote that line. `open` then removes the line.
+   * Must be called before `append`. If the last line of the log has no newline, a master was killed
+   * while it wrote that line. `open` then removes the line.
    *
    * @throws PodError `io` when the log cannot be read or written.
    */
@@ -47,9 +48,10 @@ export class JobLog {
   }
 
   /**
-   * Appends a line. A line longer than {@link pieceBytesMax} is replaced by a note of its length. A
-   * line that would exceed {@link logBytesMax} is replaced by the note `log-full`, and later lines
-   * are dropped. Throws PodError `io` when the line cannot be written.
+   * Appends a line. If the line is longer than {@link pieceBytesMax}, a line that says so replaces
+   * it. If the line would make the log larger than {@link logBytesMax}, the line `log-full`
+   * replaces it, and all later lines are dropped. Throws PodError `io` when the log cannot be
+   * written.
    */
   append(line: Readonly<Record<string, unknown>>): void {
     if (this.#bytes >= logBytesMax) return;
@@ -70,9 +72,9 @@ export class JobLog {
       if (offset >= size) return { text: '', next: size };
       const piece = this.#files.readAt(this.#path, offset, pieceBytesMax);
       const end = piece.lastIndexOf(10) + 1;
-      // `piece` has at most {@link pieceBytesMax} bytes, and no undamaged line is longer. So a
-      // piece of that length without a newline is damaged. Clients receive the damaged piece
-      // unchanged.
+      // Every line that was written by `append` fits into a piece of {@link pieceBytesMax} bytes.
+      // If a piece of this length has no newline, the file is damaged. The piece is then returned
+      // as it is.
       const bytes = end === 0 && piece.length === pieceBytesMax ? piece.length : end;
       return { text: piece.toString('utf8', 0, bytes), next: offset + bytes };
     });

@@ -16,8 +16,9 @@ const phaseBuckets = [
   ...[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
 ];
 /**
- * Number of jobs whose series are kept: the present job and those before it. A master that takes
- * jobs may run thousands of them, and a job of 64 Cloud TPUs has more than a thousand series.
+ * Number of jobs whose metrics are kept: the present job and the jobs just before it. A master may
+ * run thousands of jobs, and one job of 64 Cloud TPUs has more than a thousand time series, so the
+ * series of older jobs are removed.
  */
 export const jobsKept = 4;
 
@@ -107,7 +108,10 @@ function metricsIn(registry: Registry) {
 export class JobMetrics {
   /** The jobs whose series are kept, oldest first. */
   readonly #jobs: string[] = [];
-  /** For each pod and link: the number of bytes that the counter already contains. */
+  /**
+   * For each pod, and for each of its links by name: the number of bytes that have been added to
+   * the counter `linkBytes` so far.
+   */
   readonly #counted: WeakMap<ProcessPod, Map<string, number>> = new WeakMap();
   readonly #metrics: ReturnType<typeof metricsIn>;
 
@@ -116,8 +120,8 @@ export class JobMetrics {
   }
 
   /**
-   * Begins the series of a job and returns the sink for the events of that job. Removes the series
-   * of jobs that are too old (see {@link jobsKept}).
+   * Begins the metrics of a job. Returns the sink that takes the events of the job. If metrics of
+   * more than {@link jobsKept} jobs exist, removes those of the oldest job.
    */
   async begin(job: string): Promise<Sink> {
     this.#jobs.push(job);
@@ -142,8 +146,8 @@ export class JobMetrics {
   }
 
   /**
-   * Reads from the pod of a job the bytes of its links, which no event tells, and the state of its
-   * members. `pod` may be closed.
+   * Updates the metrics that are read from the pod of a job: the bytes on its links and the state
+   * of its members. No event contains the bytes on the links. `pod` may be closed.
    */
   read(job: string, pod: ProcessPod): void {
     this.#readLinks(job, pod);
@@ -156,8 +160,9 @@ export class JobMetrics {
   }
 
   /**
-   * Counts the last bytes of the links of a job, and removes its gauges, which describe only a job
-   * that runs. `pod` is the pod of the job, if the job has one.
+   * Ends the metrics of a job. Counts the bytes that its links have carried since the last `read`.
+   * Removes the gauges of the job, because a gauge describes a running job. `pod` is undefined if
+   * the job never had a pod.
    */
   end(job: string, pod: ProcessPod | undefined): void {
     const { up, spares, generation, hbm, rate, loss } = this.#metrics;
@@ -181,8 +186,8 @@ export class JobMetrics {
   }
 
   /**
-   * Starts the counters of each Cloud TPU at 0. A counter whose first value is 1 would show no rise
-   * to a monitoring system.
+   * Starts the counters of each Cloud TPU at 0. If a counter appeared with the value 1, a
+   * monitoring system would not see the rise from 0 to 1.
    */
   #started(job: string, { tpus, hbmBytesPerCore }: TrainEvent & { kind: 'started' }): void {
     const { hbm, losses, stragglers, slowestSteps, causedWait } = this.#metrics;
@@ -270,8 +275,8 @@ export class JobMetrics {
 }
 
 /**
- * Converts a duration from ms to seconds. A duration that is negative or no number, which a worker
- * with a broken clock may report, becomes 0: a counter must not fall.
+ * Converts a duration from ms to seconds. A worker with a broken clock may report a negative
+ * duration, or NaN. Such a duration becomes 0, because a counter must not fall.
  */
 function seconds(ms: number): number {
   return Number.isFinite(ms) ? Math.max(0, ms / 1000) : 0;

@@ -17,8 +17,8 @@ import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
 import { endInLog, type JobEnd, recordFailure, trainLogged } from './logged-run.ts';
 
 /**
- * A run, with its options and everything that the master provides for the run. The workers of the
- * run come from `lobby`, to which worker processes connect.
+ * A run, with its options and everything that the master provides for the run. `lobby` is the place
+ * to which worker processes connect, and from which the run takes its workers.
  */
 export interface Job {
   readonly options: TrainOptions;
@@ -33,24 +33,25 @@ export interface Job {
    */
   readonly graceMsLimit: number;
   /**
-   * True if the workers are processes of this machine, and the master notices when one of the
-   * processes dies. False if only the end of a worker's connection shows that the worker is lost.
+   * How the master learns that a worker is lost. True: the workers are processes of this machine,
+   * so the master also notices the end of a process. False: the master notices only the end of a
+   * worker's connection.
    */
   readonly isWatched: boolean;
   /**
-   * Called before every step. If the function returns true, the run saves a checkpoint (if the run
-   * has checkpoints) and ends.
+   * Called before every step. If it returns true, the run ends before that step. A run that has
+   * checkpoints then saves one.
    */
   readonly shouldStop: () => boolean;
   /**
-   * The methods of `watch` are called when the pod begins to wait for workers, when steps can run,
-   * and when steps can no longer run.
+   * Told about the pod: when it begins to wait for workers, when steps can run, and when steps can
+   * no longer run.
    */
   readonly watch: JobWatch;
   /**
-   * Called with the key of the run before the first step, when the data has been read and the
-   * commit log is open. `continues` is true if the commit log has this run already, from an earlier
-   * master. If the function throws, the run ends with that error.
+   * Called before the first step, when the data has been read and the commit log is open. `key`
+   * identifies the run. `continues` is true if an earlier master has begun this run. If the
+   * function throws, the run ends with that error.
    */
   readonly known?: (key: RunKey, continues: boolean) => void;
 }
@@ -76,8 +77,8 @@ export const commitsFile = 'commits.jsonl';
 
 /**
  * Runs a job until the job is done or `shouldStop` returns true. Tells all events of the job to
- * `job.stream`. If an earlier master began the job, this master continues the job after the last
- * committed step. Each commit is on disk before the next step begins.
+ * `job.stream`. If an earlier master began the job, continues after the last committed step. Each
+ * commit is on disk before the next step begins.
  *
  * @throws PodError as `train` does. If the commit log says that the job has failed for good, throws
  *   the error in the log without running a step.
@@ -137,8 +138,8 @@ function tell(
 }
 
 /**
- * Tells what this master found in the commit log: an unfinished run that this run replaces, and
- * damaged lines. Tells nothing if the log has neither.
+ * If the commit log contains an unfinished run that this run replaces, tells so. If the log
+ * contains damaged lines, tells so too.
  */
 function tellFound(job: Job, commits: CommitLog, key: RunKey): void {
   const { abandoned, unreadable } = commits;
@@ -148,8 +149,8 @@ function tellFound(job: Job, commits: CommitLog, key: RunKey): void {
 }
 
 /**
- * Reads the data of a run. If a file or folder causes an error, adds a note to the message: paths
- * refer to the master's machine. The user may have meant a path on another machine.
+ * Reads the data of a run. If a file or folder causes an error, adds to the message that paths are
+ * those of the master's machine. The user may have thought of a file on another machine.
  */
 async function openOnMaster(config: TrainConfig): Promise<OpenedRun> {
   try {

@@ -8,8 +8,8 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { JobFiles } from './job-files.ts';
 
 /**
- * A job and its progress. Times are in ms since 1970. The summary of a job stays on disk and is not
- * part of this object, because the summary of a whole pod is long.
+ * A job and its progress. Times are in ms since 1970. The summary of a job that is done is not in
+ * this object, because it is long for a large pod. The summary stays on disk.
  */
 export type Job = QueuedJob | RunningJob | DoneJob | FailedJob | CancelledJob;
 export type JobState = Job['state'];
@@ -84,8 +84,8 @@ export function numberOf(id: string): number | undefined {
 }
 
 /**
- * Schema of a time in ms since 1970. Times end with the year 9999, so that the year of a date
- * always has four digits.
+ * Schema of a time in ms since 1970. The largest valid time is the end of the year 9999, so that
+ * the year in a printed date always has four digits.
  */
 const wallMs = z.number().min(0).max(253_402_300_799_999);
 const submitted = { id: z.string(), words: z.array(z.string()), submittedMs: wallMs };
@@ -152,10 +152,12 @@ export class JobStore {
   }
 
   /**
-   * Reads all jobs, in order of submission. A damaged job does not prevent the other jobs from
-   * loading: it is returned in a list of its own, and its files are not changed. A job folder that
-   * is empty, or has only `job.json.new`, is left from an interrupted submission. No client
-   * received the name of that job, so the next submission reuses the name.
+   * Reads all jobs, in order of submission. The result has a separate list of damaged jobs; their
+   * files stay unchanged. Folders without `job.json` count in two ways:
+   *
+   * - A folder that is empty, or has only `job.json.new`, is no job. Its submission was interrupted
+   *   before the client received the name of the job, so the next submission reuses the name.
+   * - A folder with other files is a damaged job.
    *
    * @throws PodError `io` when the folder of jobs cannot be read.
    */
@@ -194,9 +196,9 @@ export class JobStore {
   }
 
   /**
-   * Throws PodError `bad-data` if a job folder without `job.json` contains any file but
-   * `job.json.new`. An interrupted submission leaves at most `job.json.new`. So a folder with other
-   * files belongs to a job that has lost its `job.json`.
+   * Called for a job folder without `job.json`. Throws PodError `bad-data` if the folder contains a
+   * file other than `job.json.new`: such a job has lost its `job.json`. An interrupted submission
+   * leaves no file or only `job.json.new`.
    */
   #refuseLeft(id: string): void {
     const path = this.#path(id);

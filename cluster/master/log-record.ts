@@ -11,15 +11,16 @@ import { byPhase, count, real, timing } from '../../src/run/schema.ts';
 export type LogRecord =
   | RunRecord
   /**
-   * A master becomes the leader, with generation `master`. Readers ignore all later records of
-   * older masters. `name` is random, so that readers can tell apart two masters that wrote the same
-   * generation.
+   * A master becomes the leader. `master` is the number of its first generation. Readers ignore all
+   * later records of older masters. Two masters may write the same number; they then differ in
+   * `name`, which is random.
    */
   | { readonly master: number; readonly name: string }
   /** A membership begins. */
   | { readonly generation: number }
   /**
-   * The run continues from a checkpoint after `from` steps. The next commit is of step `from` + 1.
+   * The run continues from a checkpoint that was saved after step `from`. The next commit is the
+   * commit of step `from` + 1.
    */
   | { readonly from: number; readonly generation: number }
   | { readonly commit: StepCommitted; readonly generation: number }
@@ -28,9 +29,9 @@ export type LogRecord =
   | { readonly finished: Report; readonly generation: number };
 
 /**
- * First record of a run in the log. `key` identifies the run by its settings and data (RunKey of
- * src/experiment/same-run.ts), and `run` is the digest of the key. `key` is absent in logs of older
- * versions.
+ * First record of a run in the log. `key` holds the settings and data that identify the run (RunKey
+ * of src/experiment/same-run.ts). `run` is the digest of the key. Logs of older versions have no
+ * `key`.
  */
 export interface RunRecord {
   readonly run: string;
@@ -50,18 +51,20 @@ export interface Failed {
 }
 
 /**
- * State of a run, computed from the records of its commit log in order. Records that a master wrote
- * after a newer master had become the leader are ignored. Only a commit of step `steps` + 1 is
- * accepted. Any other commit is ignored: an earlier commit is missing, or the step was committed
- * before.
+ * State of the last run in a commit log, computed from the records of the log in order. Two kinds
+ * of records are ignored:
+ *
+ * - a record that a master wrote after a newer master had become the leader;
+ * - a commit of any step other than step `steps` + 1. Either the step was committed before, or the
+ *   commit of an earlier step is missing.
  */
 export class LogContents {
   /** Digest of the key of the last run in the log; null for an empty log. */
   run: string | null = null;
   key: Readonly<Record<string, unknown>> | undefined;
   /**
-   * The newest master: the generation with which that master became the leader, and its random
-   * name.
+   * The newest master. `generation` is the number of its first generation. `name` is a random name
+   * that the master gave itself.
    */
   leader: { readonly generation: number; readonly name: string } = { generation: 0, name: '' };
   /** Generation of the newest membership in the log; 0 for none. */
@@ -73,8 +76,8 @@ export class LogContents {
    */
   steps = 0;
   /**
-   * Number of recoveries after a loss. Each recovery begins a new membership, so this is the number
-   * of commits that have another membership than the commit before them.
+   * Number of recoveries after a loss of a Cloud TPU. Each recovery begins a new membership. So a
+   * recovery is counted when a commit has another membership than the commit before it.
    */
   recoveries = 0;
   #committedIn: number | undefined;
@@ -89,8 +92,9 @@ export class LogContents {
   }
 
   /**
-   * Begins the history of another run. Does not reset `generation`: workers of the previous run may
-   * join the new run, and a worker obeys only a generation that is newer than its own.
+   * Begins the history of another run. `generation` is not set back, because workers of the
+   * previous run may join the new run. Such a worker obeys only a generation with a larger number
+   * than its own.
    */
   #begin({ run, key }: RunRecord): void {
     if (run === this.run) return;

@@ -3,8 +3,8 @@ import { logEvent } from '../../src/observe/log.ts';
 import type { Sink } from '../../src/run/stream.ts';
 
 /**
- * Returns the sink that logs the events of a run. The sink does not log the event `failed`, because
- * the master, or the server of jobs, logs the error itself and with more detail.
+ * Returns the sink that logs the events of a run, except the event `failed`. The error that ended a
+ * run is logged elsewhere, with more detail: by the master or by its server of jobs.
  */
 export function logSink(logger: Logger): Sink {
   return {

@@ -21,14 +21,15 @@ export interface LoggedWorld
   /** Called with the number of each membership: of the first one too. */
   readonly began: (generation: number) => void;
   /**
-   * Opens the pod. When the pod closes, `keepsWorkers` returns true if the workers must keep their
-   * parameters for another master.
+   * Opens the pod. The pod calls `keepsWorkers` when it closes. If `keepsWorkers` returns true, the
+   * workers keep their parameters, and a next master can use them.
    */
   readonly openPod: (options: PodOptions, keepsWorkers: () => boolean) => Promise<Pod>;
 }
 
 /**
- * Returns the end of the run if the log has it already, and undefined if the run must go on.
+ * If the log says that the run is complete, returns the end of the run. Returns undefined if the
+ * run must go on.
  *
  * @throws PodError the error in the log, if the log says that the run has failed for good.
  */
@@ -40,7 +41,10 @@ export function endInLog({
   return finished === null ? undefined : { kind: 'done', report: finished };
 }
 
-/** Writes to the log that the run has failed for good, if `error` is such a failure. */
+/**
+ * Called with the error that ended a run. If a next master would fail with the same error, writes
+ * the error to the log, unless the log has such an error already. The run has then failed for good.
+ */
 export function recordFailure(commits: Pick<CommitLog, 'failed' | 'fail'>, error: unknown): void {
   if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
 }
@@ -49,8 +53,8 @@ export function recordFailure(commits: Pick<CommitLog, 'failed' | 'fail'>, error
  * Trains a run, beginning with the step after the last one in the commit log. Writes each commit,
  * each membership and the report to the log.
  *
- * @throws PodError as `train` does; `io` if the log cannot be written or the last checkpoint was not
- *   saved; `superseded` if a newer master leads the run.
+ * @throws PodError as `train` does; `io` if the log cannot be written or the last checkpoint was
+ *   not saved; `superseded` if a newer master leads the run.
  */
 export async function trainLogged(config: TrainConfig, world: LoggedWorld): Promise<JobEnd> {
   const { commits, plan, began, openPod, ...rest } = world;
@@ -68,9 +72,9 @@ export async function trainLogged(config: TrainConfig, world: LoggedWorld): Prom
       began(next);
     },
     commit(step) {
-      // If `commits.commit` throws, `isLost` stays true. A pod that closes while `isLost` is true
-      // keeps its workers. So the next master, which runs this step again, finds the parameters in
-      // the memory of the workers.
+      // If `commits.commit` throws, `isLost` stays true, and this pod closes. It then does not end
+      // its workers. They keep the parameters in memory for the next master, which runs this step
+      // again.
       isLost = true;
       commits.commit(step, generation);
       isLost = false;

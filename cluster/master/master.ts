@@ -45,27 +45,29 @@ const level = levelOf(env);
 const logger = pino({ base: { job, role: 'master' }, level }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
-/** Stream of the run that `POD_ARGS` describes, while the run is under way. */
+/**
+ * Stream of the events of the run, while the run that `POD_ARGS` describes is in progress;
+ * undefined otherwise.
+ */
 let stream: RunStream | undefined;
 const portRange = { min: 0, max: 65_535 };
 
 /**
- * Longest time, in ms, for which a master that ends with an error waits for workers that are still
- * starting, so that the master can dismiss these workers too.
+ * A master that ends with an error dismisses its workers first. For workers that have not connected
+ * yet, the master waits at most this time, in ms.
  */
 const startingMs = 5000;
 /**
- * Time, in ms, for which workers in containers keep running after the master has ended. The
- * container of the master must end first, because some container engines end the whole pod as soon
- * as one container ends. The exit code of that container is then the exit code of the pod.
+ * Time, in ms, for which workers in containers keep running after the master has ended. Some
+ * container engines end the whole pod as soon as one container ends, and take the exit code of that
+ * container. So the container of the master must end first.
  */
 const containerLingerMs = 1500;
 
 outliveFileLimit();
 process.on('uncaughtException', (error) => process.exit(refuse(error)));
-// With this flag V8 collects garbage as soon as the heap has grown by half. Without the flag, a
-// master with many connections lets its heap grow fourfold before V8 collects garbage (measured
-// with the fuzzer).
+// With this flag V8 collects garbage as soon as the heap has grown by half. Without the flag, the
+// heap of a master with many connections grew to four times its size before V8 collected garbage.
 setFlagsFromString('--heap-growing-percent=50');
 saySo('starting');
 run().then(
@@ -85,8 +87,8 @@ async function run(): Promise<number> {
     const mode = readWord(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
     return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
   } catch (error) {
-    // If a next master would fail in the same way, the workers are dismissed. Otherwise the workers
-    // are kept and wait for the next master.
+    // If a next master would fail in the same way, the workers are told to end. Otherwise the
+    // workers keep running and wait for a next master.
     if (endsPod(error)) await sendHome(lobby, error);
     else await lobby.close();
     throw error;
@@ -94,8 +96,8 @@ async function run(): Promise<number> {
 }
 
 /**
- * Opens the lobby, to which workers connect. The lobby opens before the settings are checked, so
- * that a master with wrong settings can dismiss its workers.
+ * Opens the lobby, to which workers connect. The lobby opens before the settings are checked. So
+ * even a master with wrong settings can tell its workers to end.
  */
 async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lobby }> {
   if (env['POD_MAKES_TOKEN'] === 'true' && makeToken(tokenPath(env))) logger.info('token-made');
@@ -115,9 +117,9 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readMaster(env);
   const graceMsLimit = graceMs();
   const outputs = new RunOutputs(options, (why) => logger.warn(why));
-  // `POD_ATTEMPT` is 0 when the master's container has just started, and grows when a crashed
-  // master is restarted. A container that has just started begins a new run, so the commit log of a
-  // run that has ended is moved away.
+  // `POD_ATTEMPT` is 0 if the container has just started, and larger if a master has crashed in
+  // this container and was restarted. A container that has just started begins a new run. If the
+  // folder still has the commit log of a run that has ended, the log is moved away.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
   const { state, metrics, workers } = begin(lobby, cloudTpus(options.config));
   const api = await serveApi(state, ...apiPlace());
@@ -243,10 +245,10 @@ interface Ending {
 }
 
 /**
- * Ends the master at the first signal that asks the master to end. If no step can run, the process
- * exits at once. Otherwise `endOnSignal` calls `stop`, and the running step has
- * {@link limits}.lastStepMs to finish. A longer step is abandoned without a commit, and runs again
- * when another master continues the run.
+ * Ends the master at the first signal that asks it to end. If no step can run at the time of the
+ * signal, the process exits at once. Otherwise calls `stop` and lets the running step finish. If
+ * the step takes longer than {@link limits}.lastStepMs, the process exits without a commit of the
+ * step. The next master then runs the step again.
  */
 function endOnSignal(state: RunState, stop: () => void = () => undefined): Ending {
   const ending: Ending = { exitCode: 0, isDone: false };
@@ -267,9 +269,9 @@ function endOnSignal(state: RunState, stop: () => void = () => undefined): Endin
 }
 
 /**
- * Returns the logger of a job, which writes each line to the job's log and, if `POD_LOG_LEVEL`
- * allows it, to the master's output. The log of a job has at least the level `info`, because `pod
- * submit --wait` and `pod logs` show the run from it.
+ * Returns the logger of a job. It writes each line to the log of the job. If `POD_LOG_LEVEL` allows
+ * the line, it also writes the line to the output of the master. The log of a job always has the
+ * lines of level `info`, because `pod submit --wait` and `pod logs` need them.
  */
 function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => void): Logger {
   const write = (text: string): void => {
@@ -282,8 +284,8 @@ function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => 
 }
 
 /**
- * Tells an event of the lobby or of the local workers. While a run that `POD_ARGS` describes is
- * under way, the event goes to the stream of the run. Otherwise it goes only to the log.
+ * Tells an event of the lobby, or of the local workers. If the run that `POD_ARGS` describes is in
+ * progress, the event goes to the stream of that run. Otherwise the event goes only to the log.
  */
 function tellPod(msg: string, fields: PodEvent['fields']): void {
   if (stream === undefined) logger.info(fields, msg);

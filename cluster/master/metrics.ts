@@ -17,7 +17,10 @@ export interface MetricFamily {
   readonly labels: readonly string[];
 }
 
-/** Fields that every metric of prom-client has, and that its types leave out. */
+/**
+ * Fields that every metric of the package prom-client has, although the package does not declare
+ * their types.
+ */
 interface Described extends Omit<MetricFamily, 'labels'> {
   readonly labelNames: readonly string[];
 }
@@ -39,24 +42,29 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  /** Begins the series of a job. Returns the sink that takes the events of the job. */
+  /** Begins the metrics of a job. Returns the sink that takes the events of the job. */
   begin(job: string): Promise<Sink> {
     return this.#jobs.begin(job);
   }
 
-  /** Reads the links and members of the pod that runs a job. */
+  /**
+   * Updates the metrics that no event tells: the links and the members of the pod that runs a job.
+   */
   read(job: string, pod: ProcessPod): void {
     this.#jobs.read(job, pod);
   }
 
-  /** Ends the gauges of a job, and counts the last bytes of the links of its pod. */
+  /**
+   * Ends the metrics of a job: counts the bytes that its links have carried since the last `read`,
+   * and removes its gauges.
+   */
   end(job: string, pod: ProcessPod | undefined): void {
     this.#jobs.end(job, pod);
   }
 
   /**
-   * Adds the metrics of a queue of jobs. `list` returns all jobs. Returns a function to call with
-   * the state in which a job has ended.
+   * Adds the metrics of a queue of jobs. `list` returns all jobs. Returns a function, to be called
+   * each time that a job has ended. Its argument is the final state of the job.
    */
   addQueue(list: () => readonly Pick<Job, 'state'>[]): (state: EndedJob['state']) => void {
     const registers = [this.#registry];

@@ -3,10 +3,13 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import { version } from '../../src/cli/version.ts';
 
 /**
- * Adds the metrics of this process to a registry: build, processor time, memory, start time, and
- * the time in which the event loop was busy. All are read when the registry is read, so they cost
- * nothing in between. The default metrics of prom-client are not used: several are gauges whose
- * names end in `_total`, which promtool refuses, and their measure of the event loop needs a timer.
+ * Adds metrics of this process to a registry: version, processor time, memory, start time, and the
+ * time in which the event loop was busy. The changing values are computed only when the registry is
+ * read.
+ *
+ * The default metrics of the package prom-client are not used, for two reasons. Some are gauges
+ * with names that end in `_total`, which promtool refuses. And to measure the event loop they need
+ * a timer.
  */
 export function addProcessMetrics(registry: Registry): void {
   const registers = [registry];
@@ -36,7 +39,10 @@ export function addProcessMetrics(registry: Registry): void {
   );
 }
 
-/** Adds a counter that takes the value of `read`, which never falls, when the registry is read. */
+/**
+ * Adds a counter whose value comes from `read`, which is called each time that the registry is
+ * read. If `read` returns less than before, the counter keeps its value.
+ */
 function growing(registry: Registry, name: string, help: string, read: () => number): void {
   let counted = 0;
   new Counter({

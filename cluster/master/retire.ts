@@ -13,9 +13,9 @@ export function retire(folder: string): void {
 }
 
 /**
- * Renames the commit log in `folder` as {@link retire} does, if the run in the log is complete or
- * has failed for good. The next master then begins a new run. With the old log the next master
- * would only end at once with the old result.
+ * If the run in the commit log of `folder` is complete or has failed for good, renames the log as
+ * {@link retire} does. The next master then begins a new run. Had the log kept its name, the next
+ * master would find in it that the run has ended, and would end at once.
  */
 export function retireEnded(folder: string): void {
   const path = join(folder, commitsFile);

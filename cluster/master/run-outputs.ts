@@ -8,9 +8,9 @@ import type { RunEvent } from '../../src/run/event.ts';
 import type { Sink } from '../../src/run/stream.ts';
 
 /**
- * The outputs of a run that a master leads: the report file (`--report`) and the run folder
- * (`--run`). As a sink, this class writes each event to the run folder. At the event `finished` it
- * also writes the report file.
+ * The files that a master writes about a run: the report file (`--report`) and the run folder
+ * (`--run`). Each event of the run is written to the run folder. At the event `finished` the report
+ * file is written too.
  */
 export class RunOutputs implements Sink {
   readonly #options: TrainOptions;
@@ -18,11 +18,11 @@ export class RunOutputs implements Sink {
   readonly #folder: RunFolder | undefined;
 
   /**
-   * Changes nothing on disk. `warn` is called once, at the first time that a write to the run
-   * folder fails.
+   * The constructor changes nothing on disk. `warn` is called when a write to the run folder fails
+   * for the first time.
    *
-   * @throws PodError `in-use` if another run writes to an output, `io` if an output cannot be
-   * opened.
+   * @throws PodError `in-use` if another run writes to the report file or the run folder, `io` if
+   *   one of them cannot be opened.
    */
   constructor(options: TrainOptions, warn: (why: string) => void) {
     const { report, run } = options;
@@ -62,10 +62,10 @@ export class RunOutputs implements Sink {
 }
 
 /**
- * Returns a sink that acts only at the event `finished`. If an output could not be written, the
- * sink calls `refuse` with an error, and `refuse` logs the error. In the list of sinks, this sink
- * must stand before the sink of the log: that sink logs the summary of the run, which must be the
- * last line of the log.
+ * Returns a sink that reports lost outputs at the event `finished`. If an output could not be
+ * written, calls `refuse` with an error, which `refuse` logs. The last line of the log must be the
+ * summary of the run, which the log's own sink writes. So this sink must stand before that sink in
+ * the list of sinks.
  */
 export function lossSink(outputs: RunOutputs, refuse: (error: PodError) => void): Sink {
   return {

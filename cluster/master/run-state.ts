@@ -26,8 +26,8 @@ export class RunState implements ApiSource, JobWatch, Sink {
   #last: StepCommitted | undefined;
 
   /**
-   * `job` is the name of the run, or of the pod if the master takes jobs. `serving` is true if the
-   * master takes jobs. Such a master is ready even without a job.
+   * `serving` is true if the master takes jobs. Such a master is ready even while it has no job,
+   * and `job` is then the name of the pod. For any other master, `job` is the name of the run.
    */
   constructor(job: string, metrics: Metrics, events: RunStateEvents, serving: boolean) {
     this.#isServing = serving;
@@ -77,17 +77,17 @@ export class RunState implements ApiSource, JobWatch, Sink {
   }
 
   /**
-   * Reports to the pod that a worker process of this machine has died. Returns true if the pod
-   * decides about a replacement. Returns false if the caller must decide, for example because there
-   * is no pod.
+   * Called when a worker process of this machine has died. Tells the pod, and returns true if the
+   * pod decides whether the worker is replaced. Returns false if the caller must decide, for
+   * example because there is no pod.
    */
   died(tpu: number, death: Death): boolean {
     return this.#pod?.died(tpu, death) ?? false;
   }
 
   /**
-   * Keeps the event of the newest step for `status`, which shows no version and no number. Calls
-   * `RunStateEvents.lost` for each Cloud TPU that is lost or quarantined.
+   * Takes an event of the run. If it is a step, keeps it for the answer to `/status`, without its
+   * fields `v` and `n`. If a Cloud TPU is lost or quarantined, calls `RunStateEvents.lost`.
    */
   take(event: RunEvent): void {
     if (event.kind === 'step') this.#last = withoutNumber(event);

@@ -38,7 +38,8 @@ export interface JobHooks {
 }
 
 /**
- * Outcome of a job's run: done, or stopped after step `step` because `shouldStop` returned true.
+ * How the run of a job ended. `done`: the job is complete. `stopped`: `shouldStop` returned true,
+ * so the run ended after step `step`.
  */
 export type JobOutcome =
   | { readonly kind: 'done'; readonly report: Report }
@@ -46,16 +47,16 @@ export type JobOutcome =
 
 /**
  * Runs a job, or continues a job that an earlier master began. Resolves to the outcome. If the user
- * cancels the job, the outcome is `stopped`, and no error is thrown.
+ * cancels the job, the outcome is `stopped`.
  *
  * @throws PodError when the job failed.
  */
 export type RunJob = (job: JobToRun, hooks: JobHooks) => Promise<JobOutcome>;
 
 /**
- * Checks the flags of a submitted job without running anything. Returns the flags that the job
- * keeps: the same flags, or equivalent flags that do not depend on files that may change before the
- * job runs. Throws PodError or CommanderError when the flags are wrong.
+ * Checks the flags of a submitted job. Returns the flags to store for the job. They mean the same,
+ * but do not refer to a file of settings, which may change before the job runs. Throws PodError or
+ * CommanderError when the flags are wrong.
  */
 export type CheckJob = (words: readonly string[]) => readonly string[];
 
@@ -68,7 +69,7 @@ export interface JobServerOptions {
   readonly now: () => number;
   /** Writes a line to the master's own log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
-  /** Called when a job has ended, with how it ended. */
+  /** Called when a job has ended, with its final state. */
   readonly ended?: (state: EndedJob['state']) => void;
   readonly files?: JobFiles;
 }
@@ -77,9 +78,9 @@ export interface JobServerOptions {
 export const wordsBytesMax: number = 2 ** 14;
 
 /**
- * Queues jobs, and runs them one at a time in order of submission. Every change of a job is on disk
- * before a client sees it. A master that is killed and started again therefore has the same list:
- * it continues the job that ran, then runs the queued jobs.
+ * Queues jobs, and runs them one at a time in order of submission. Every change of a job is written
+ * to disk before a client sees the change. So a master that is killed and started again has the
+ * same jobs. It continues the job that was running, then runs the queued jobs.
  */
 export class JobServer {
   readonly #options: JobServerOptions;
@@ -88,8 +89,8 @@ export class JobServer {
   /** All jobs by id, in order of submission. */
   readonly #jobs: Map<string, Job> = new Map();
   /**
-   * Ids of the jobs that have not ended, in order of submission. The first one is the running job.
-   * If no job is running, the first one is the next job to run.
+   * Ids of the jobs that have not ended, in order of submission. The first one is the job that is
+   * running, or that runs next.
    */
   readonly #unfinished: Set<string> = new Set();
   readonly #watchers: Map<string, Set<() => void>> = new Map();
@@ -114,8 +115,8 @@ export class JobServer {
     const { jobs, damaged } = this.#store.load();
     this.#damaged = damaged;
     for (const { id, reason } of damaged) {
-      // The number of a damaged job is not used again. Otherwise a new job with the same number
-      // would overwrite the files of the damaged job.
+      // New jobs get larger numbers than all damaged jobs. With the number of a damaged job, a new
+      // job would overwrite the files of that job.
       this.#lastNumber = Math.max(this.#lastNumber, numberOf(id) ?? 0);
       this.#options.log('job-damaged', { id, reason });
     }
@@ -127,8 +128,8 @@ export class JobServer {
   }
 
   /**
-   * Resolves when the server has stopped. Rejects with PodError `io` when the state or log of a job
-   * cannot be written, and with any error that is a mistake of this program.
+   * Resolves when the server has stopped. Rejects with PodError `io` when the state or the log of a
+   * job cannot be written. Also rejects with an error that shows a mistake in this program.
    */
   get ended(): Promise<void> {
     return this.#ended;
@@ -243,8 +244,8 @@ export class JobServer {
   }
 
   /**
-   * Resolves when a job is submitted or the server stops. There is no deadline, because the queue
-   * is empty and no job waits.
+   * Called while the queue is empty. Resolves when a job is submitted or the server stops. Needs no
+   * deadline, because no job is waiting.
    */
   #woken(): Promise<void> {
     return new Promise((resolve) => {
@@ -300,12 +301,15 @@ export class JobServer {
   }
 
   /**
-   * Handles an error of a job. Records that the job has failed, so that the next master does not
-   * run the job again. There are two exceptions: a job that the user has cancelled is recorded as
-   * cancelled, and a job that lost its workers while this server stops stays unfinished.
+   * Called when the run of a job has ended with an error. The job gets one of three states:
    *
-   * An error that is no PodError is a mistake of this program: `#failed` throws such an error
-   * again, which ends this master.
+   * - If the user has cancelled the job, it is recorded as cancelled.
+   * - If this server is stopping and the job has lost its workers, the job stays unfinished, and
+   *   the next master continues it.
+   * - In all other cases the job is recorded as failed, so that no master runs it again.
+   *
+   * If the error is not a PodError, it shows a mistake in this program. It is then thrown again,
+   * which ends this master.
    */
   #failed({ isCancelling: _, ...job }: RunningJob, log: JobLog, error: unknown): void {
     const endedMs = this.#options.now();
@@ -315,8 +319,8 @@ export class JobServer {
     log.append({ time: endedMs, level: 50, msg: 'job-failed', code, reason });
     if (this.#isCancelling(job.id)) this.#cancelled(job);
     else if (this.#isStopping && exitCode === lossExitCode) {
-      // A signal that ends the master often ends the workers too. The loss of these workers does
-      // not count as a failure of the job: the next master continues the job.
+      // A signal that ends the master often ends the workers too. So the job has not failed: the
+      // next master continues it.
       this.#options.log('job-interrupted', { id: job.id, code, reason });
     } else this.#put({ ...job, state: 'failed', endedMs, code, exitCode, reason });
     if (known === undefined) throw error;

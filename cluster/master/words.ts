@@ -23,8 +23,8 @@ export interface MasterEnv {
 
 /**
  * Returns the options of the run that a master trains. The settings come from the flags in
- * `POD_ARGS`, from the file that the flag `--config` names, and from `TPUS`. If `TPUS` and
- * `POD_ARGS` both give the size of the pod, the two must agree. Relative paths start at the
+ * `POD_ARGS`, from the file that the flag `--config` names, and from `TPUS`. If both `TPUS` and the
+ * other settings give the size of the pod, the sizes must be equal. Relative paths start at the
  * master's working directory.
  *
  * @throws PodError naming the wrong setting.
@@ -64,10 +64,10 @@ export function readJobWords(
 }
 
 /**
- * Checks the flags (`words`) of a submitted job, and returns the flags that the job keeps. In the
- * returned flags, the settings from the `--config` file replace the flag `--config`, and the size
- * of the slice is always given. So a later change of the file or of the pod's size does not change
- * the job.
+ * Checks the flags (`words`) of a submitted job. Returns the flags to store for the job. They
+ * contain the settings of the `--config` file instead of the flag `--config`, and they always
+ * contain the size of the slice. So the job stays the same if the file or the size of the pod
+ * changes later.
  *
  * @throws PodError naming the wrong setting.
  */

@@ -67,9 +67,10 @@ export function formatPlace({ host, port }: Place): string {
 }
 
 /**
- * Returns the canonical form of an IP address, so that all spellings of one address compare equal.
- * An IPv4 address within IPv6 (`::ffff:…`) becomes an IPv4 address. Returns undefined if the text
- * is not an IP address, or is an IPv6 address with a zone (`fe80::1%eth0`).
+ * Returns the canonical form of an IP address: two spellings of the same address give the same
+ * text. An IPv4 address in the form of an IPv6 address (`::ffff:…`) becomes an IPv4 address.
+ * Returns undefined if the text is not an IP address. Also returns undefined for an IPv6 address
+ * with a zone, such as `fe80::1%eth0`.
  */
 export function canonicalAddress(text: string): string | undefined {
   const address = withoutBrackets(text.trim());
@@ -96,8 +97,8 @@ function hostProblem(host: string): string | undefined {
       : 'the brackets must contain an IPv6 address';
   }
   if (isIPv4(host)) return undefined;
-  // A name with characters outside ASCII is looked up in its ASCII form. The rules for host names
-  // apply to that form, so the name is converted before the check.
+  // A host name may contain characters outside ASCII. Such a name is looked up in an ASCII form,
+  // and the rules for host names apply to that form. So the check converts the name first.
   const name = /^[\x21-\x7e]*$/.test(host) ? host : domainToASCII(host);
   const labels = name.replace(/\.$/, '').split('.');
   if (name === '' || name.length > nameLengthMax || labels.some((it) => !isLabel(it))) {

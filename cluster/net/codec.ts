@@ -10,15 +10,16 @@ export const messageBytesMax: number = 2 ** 20;
 const depthMax = 16;
 const valuesMax = 65536;
 
-// By default msgpackr extends msgpack with records and types of its own. The options switch these
-// extensions off, so that a message consists only of values that its schema describes.
+// By default the package msgpackr adds two extensions to msgpack: records, and types such as Map
+// and Set. They are switched off here. So a message contains only plain values, which a schema can
+// describe.
 const packr = new Packr({ useRecords: false, moreTypes: false, structuredClone: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
 
 /** Encodes a control message as msgpack. */
 export function encodeMessage(message: unknown): Buffer {
-  // The packer reuses its buffer for the next message, while this message may still wait in a
-  // socket. So the bytes are copied.
+  // `pack` returns a part of a buffer that it overwrites at the next call. Until then this message
+  // may not have left the socket, so its bytes are copied.
   return Buffer.from(packr.pack(message));
 }
 
@@ -27,9 +28,10 @@ export type Decoded =
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
 /**
- * Decodes one msgpack value. Scans the bytes first, and refuses extension types, lengths beyond the
- * end of the message, deep nesting, too many values, and bytes after the value. Without this scan a
- * short message that states a large length could make the decoder allocate much memory.
+ * Decodes one msgpack value. A check of the bytes comes first. It refuses extension types, deep
+ * nesting, too many values, bytes after the value, and lengths beyond the end of the message.
+ * Without this check, a short message that states a large length could make the decoder allocate
+ * much memory.
  */
 export function decodeMessage(bytes: Buffer): Decoded {
   const wrong = findWrong(bytes);
@@ -45,7 +47,10 @@ function refuse(why: string): Decoded {
   return { kind: 'refuse', refusal: { code: 'message', text: `a malformed message: ${why}` } };
 }
 
-/** Returns the reason why `bytes` are not one plain msgpack value, or undefined if they are. */
+/**
+ * Returns undefined if `bytes` are one msgpack value without extension types and within the limits.
+ * Otherwise returns the reason why they are not.
+ */
 function findWrong(bytes: Buffer): string | undefined {
   if (bytes.length > messageBytesMax) return `${bytes.length} bytes, at most ${messageBytesMax}`;
   /** pending[d]: how many values at nesting depth d must still be read. */
@@ -75,8 +80,8 @@ function findWrong(bytes: Buffer): string | undefined {
 
 interface Item {
   /**
-   * Offset of the first byte after the value. For an array or a map: offset of the first child,
-   * directly after the header of the array or map.
+   * Offset of the first byte after the value. The value of an array or a map is here only its
+   * header, so its first child begins at `end`.
    */
   readonly end: number;
   readonly children: number;

@@ -7,8 +7,8 @@ import type { Wire } from './wire.ts';
 
 export interface ConnectionEvents {
   /**
-   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames,
-   * or a refusal, which closes the connection.
+   * Called when the handshake has succeeded. Returns the receiver of all later frames. May return a
+   * refusal instead, which closes the connection.
    */
   open(hello: Hello): FrameSink | Refusal;
   /**
@@ -19,9 +19,9 @@ export interface ConnectionEvents {
 }
 
 /**
- * Connection that carries frames. The first frames belong to the handshake. All later frames go to
- * the sink that `ConnectionEvents.open` returns. The first invalid frame closes the connection, and
- * the peer receives the reason.
+ * Connection that carries frames. The first frames are the handshake. All later frames go to the
+ * receiver that `ConnectionEvents.open` returns. At the first invalid frame, this end sends the
+ * reason to the peer and closes the connection.
  */
 export class Connection implements FrameSink {
   readonly reader: FrameReader;
@@ -103,9 +103,9 @@ export class Connection implements FrameSink {
   }
 
   /**
-   * Marks the connection as closed, and calls `ConnectionEvents.closed` with `refusal`. Sends
-   * nothing, because the socket has closed or failed. Does nothing if the connection is closed
-   * already.
+   * Called when the socket has closed or failed, so that nothing can be sent any more. Marks the
+   * connection as closed, and passes `refusal` to `ConnectionEvents.closed`. Does nothing if the
+   * connection is closed already.
    */
   closed(refusal: Refusal | undefined): void {
     if (this.#isClosed) return;

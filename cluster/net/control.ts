@@ -19,8 +19,8 @@ import { type Wire, webSocketWire } from './wire.ts';
 /** Control channel to one peer. The channel exists only after the handshake with the peer. */
 export interface ControlChannel<Out> {
   /**
-   * First message of the handshake, in which the connecting end states its role, its number, and
-   * the number of the process that it wants to reach.
+   * The first message of the handshake, which the connecting end has sent. It states the role and
+   * the number of the connecting process, and the number of the process that it wants to reach.
    */
   readonly hello: Hello;
   /** Sends a message. Does nothing if the channel has closed. */
@@ -48,8 +48,9 @@ export interface ControlCommon<In> {
    */
   readonly check: (value: unknown) => In;
   /**
-   * Interval between two pings to the peer, in ms. If the peer stays silent (no message, ping or
-   * pong) after two pings in a row, the channel closes with `timeout` when the next ping is due.
+   * Interval between two pings to the peer, in ms. If the peer answers neither of two pings in a
+   * row, and sends nothing else either, the channel closes when the next ping is due. The refusal
+   * code is then `timeout`.
    */
   readonly heartbeatMs: number;
 }
@@ -73,13 +74,13 @@ export interface ControlServerOptions<In, Out> extends ControlCommon<In> {
 
 export const controlPath = '/control';
 /**
- * Largest size of the headers of the server's HTTP response, in bytes. The client sets this limit
- * explicitly, so that a flag of Node cannot change it.
+ * Largest size, in bytes, of the HTTP headers in the server's answer. The limit is set here because
+ * a flag of Node could otherwise change it.
  */
 const headerBytesMax = 4096;
 /**
- * Largest number of bytes that may wait in this process because the peer reads too slowly. If more
- * bytes wait, the channel closes with `timeout`.
+ * Largest number of bytes that may wait in this process to be sent. More bytes wait only if the
+ * peer reads too slowly; the channel then closes with the refusal code `timeout`.
  */
 const waitingBytesMax = 8 * messageBytesMax;
 
@@ -113,8 +114,8 @@ function serve<In, Out>(
 }
 
 /**
- * Creates the listening end of a control channel. `wire` sends bytes to the peer. The function
- * {@link listenControl} passes a WebSocket as the wire; tests pass other wires.
+ * Creates the listening end of a control channel. `wire` sends bytes to the peer. In a pod the wire
+ * is a WebSocket; tests use other wires.
  */
 export function acceptControl<In, Out>(
   wire: Wire,
@@ -147,19 +148,21 @@ export interface ControlClientOptions<In, Out> extends ControlCommon<In> {
   readonly random: () => number;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;
   /**
-   * Called when an attempt to connect has failed, or when the channel has closed. The next attempt
-   * follows after `inMs` ms.
+   * Called when an attempt to connect has failed, and when an open channel has closed. The next
+   * attempt begins `inMs` ms later.
    */
   readonly retrying: (refusal: Refusal | undefined, inMs: number) => void;
   /**
-   * Called when the token or the protocol version is wrong. No further attempt to connect follows.
+   * Called when the token or the protocol version of this process is wrong. After that there are no
+   * more attempts to connect.
    */
   readonly failed: (error: PodError) => void;
 }
 
 /**
- * Connects to a control server, and reconnects whenever the channel closes. Stops when the caller
- * calls `close`, or when the token or the protocol version is refused.
+ * Connects to a control server. Whenever the channel closes, connects again. Ends when the caller
+ * calls `close`. Also ends when the token or the protocol version is wrong, because no later
+ * attempt would succeed.
  */
 export function connectControl<In, Out>(
   options: ControlClientOptions<In, Out>,
@@ -197,8 +200,9 @@ export function connectControl<In, Out>(
 }
 
 /**
- * Makes one attempt to connect. Calls `gone` once: when the attempt has failed, or, if the attempt
- * has succeeded, when the channel has closed. Returns a function that closes the connection.
+ * Makes one attempt to connect. If the attempt succeeds, calls `joined`, and calls `gone` when the
+ * channel closes. If the attempt fails, calls `gone` at once. Returns a function that closes the
+ * connection.
  */
 function dialControl<In, Out>(
   options: ControlClientOptions<In, Out>,
@@ -266,9 +270,9 @@ function clientWire(ws: WebSocket): Wire {
 const closeMs = 200;
 
 /**
- * Passes the events of a WebSocket to its session: messages, errors and the end of the connection.
- * Sends a ping every `heartbeatMs` ms. If the peer stays silent after two pings in a row, closes
- * the session when the next ping is due.
+ * Passes messages, errors and the end of a WebSocket to its session. Sends a ping every
+ * `heartbeatMs` ms. If nothing arrives from the peer after two pings in a row, the next ping is not
+ * sent. The session is closed instead.
  */
 function attach<In, Out>(
   ws: WebSocket,
@@ -309,8 +313,9 @@ function attach<In, Out>(
 }
 
 /**
- * Returns the message of the given error. If all addresses of a host name fail, Node reports an
- * `AggregateError` without a message; then returns the messages for all addresses, joined.
+ * Returns the message of the given error. If a host name has several addresses and all of them
+ * fail, Node reports an `AggregateError` without a message. Then returns the messages of its
+ * errors, joined by commas.
  */
 function reasonOf(error: Error): string {
   if (!(error instanceof AggregateError) || error.message !== '') return error.message;
@@ -325,9 +330,9 @@ interface SessionEvents<In, Out> {
 }
 
 /**
- * One end of a control channel over a WebSocket. The handshake consists of frames. After the
- * handshake every WebSocket message is one msgpack value, or a refuse frame before the channel
- * closes.
+ * One end of a control channel over a WebSocket. During the handshake, both ends send frames. After
+ * it, each message of the WebSocket is one msgpack value. One frame may still follow: a refuse
+ * frame, which says why its sender closes the channel.
  */
 export class ControlSession<In, Out> {
   readonly #connection: Connection;
@@ -413,8 +418,8 @@ export class ControlSession<In, Out> {
 }
 
 /**
- * Sink for frames that arrive after the handshake of a control channel. The sink accepts only a
- * refuse frame, which the peer sends before it closes the channel.
+ * Receiver of the frames that arrive on a control channel after the handshake. Accepts only a
+ * refuse frame, which says why the peer closes the channel.
  */
 const noFrames: FrameSink = {
   place: ({ kind, bytes }) =>

@@ -5,7 +5,7 @@ const heldUs = 5000;
 
 /** Bytes that leave a {@link FaultyPath}. */
 export interface Departure {
-  /** Pieces to send, in order. Empty if a fault has lost the bytes. */
+  /** What is to be sent, in order. Empty if a fault has lost the bytes. */
   readonly pieces: readonly Buffer[];
   /** Time, in microseconds, at which the pieces are sent: now or later. */
   readonly us: number;
@@ -23,8 +23,9 @@ export interface PathWorld {
 }
 
 /**
- * Applies the faults of links to the bytes of one direction of one connection. Bytes keep their
- * order, except that a fault `reorder` lets one frame be overtaken by the next.
+ * Applies the faults of links to the bytes of one direction of one connection. The bytes keep their
+ * order, with one exception: under a fault `reorder`, a frame may be sent after the frame that
+ * followed it.
  */
 export class FaultyPath {
   readonly #faults: LinkFaults;
@@ -43,7 +44,10 @@ export class FaultyPath {
     this.#world = world;
   }
 
-  /** True if no fault is active and nothing waits, so that bytes need not be passed to `take`. */
+  /**
+   * True if no fault is active and no bytes wait. The caller may then send bytes without calling
+   * `take`.
+   */
   get isClear(): boolean {
     return this.#held.length === 0 && this.#late === undefined && this.#faults.isEmpty;
   }

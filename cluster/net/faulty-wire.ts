@@ -7,13 +7,15 @@ interface Waiting {
   readonly bytes: Buffer;
   /** Time, in ms, at which the bytes are sent. */
   readonly dueMs: number;
-  /** True if the connection is ended at this point of the queue. `bytes` is then empty. */
+  /**
+   * True if this entry of the queue stands for the end of the connection. `bytes` is then empty.
+   */
   readonly resets: boolean;
 }
 
 /**
- * Stands between a writer and a real wire, and applies the faults of a plan to the bytes. While no
- * fault is active and no bytes wait, bytes pass through at once. Otherwise they are copied, because
+ * A wire that applies the faults of a plan, and passes the bytes on to a real wire. While no fault
+ * is active and no bytes wait, bytes are passed on at once. Otherwise the bytes are copied, because
  * they may be sent later.
  */
 export class FaultyWire implements Wire {
@@ -52,7 +54,7 @@ export class FaultyWire implements Wire {
     this.#wire.end(...reason);
   }
 
-  /** Puts bytes into the queue. They never overtake others: they are due no earlier than the last. */
+  /** Puts bytes at the end of the queue. They are sent no earlier than the bytes before them. */
   #depart({ pieces, us, resets }: Departure): void {
     const dueMs = Math.max(us / 1000, this.#waiting.at(-1)?.dueMs ?? 0);
     for (const bytes of pieces) this.#waiting.push({ bytes, dueMs, resets: false });

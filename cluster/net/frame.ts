@@ -3,11 +3,9 @@ import type { RunningCrc } from '../../src/fabric/kernels/crc.ts';
 import { broken } from '../../src/numerics/assert.ts';
 
 /**
- * Header of a frame. A frame is the unit in which processes send data to one another: a header of
- * 64 bytes, then a payload. All words are little-endian. Bytes 0–7 (magic, version, kind) have the
- * same place in every version of the protocol. The header fills one cache line. So a payload
- * directly after the header starts at a cache line too, and the operating system copies whole
- * lines.
+ * Header of a frame, which has 64 bytes. A frame is the unit in which processes send data to one
+ * another: a header, then a payload. All words are little-endian. In every version of the protocol,
+ * bytes 0–7 contain the same fields: magic, version and kind.
  *
  * ```
  *  0 magic u32 'TPUF'   4 version u16   6 kind u16
@@ -16,7 +14,9 @@ import { broken } from '../../src/numerics/assert.ts';
  * 36 zeros            60 CRC-32 of bytes 0–59
  * ```
  *
- * The CRC-32 is that of IEEE 802.3. It detects every single burst error of up to 32 bits.
+ * The header has the size of a cache line. So the payload behind it starts at a cache line too,
+ * which makes copying faster. The CRC-32 is that of IEEE 802.3, which detects every burst error of
+ * up to 32 bits.
  */
 export interface FrameHeader {
   kind: FrameKind;
@@ -30,29 +30,32 @@ export interface FrameHeader {
   /**
    * The meaning depends on the kind of the frame:
    *
-   * - `tensor`, `shared`: index of the frame, from 0, among the frames of its all-reduce and queue.
-   * - `state` with parameters: index, from 0, of this piece of the parameter. (Parameters are sent
-   *   in pieces.)
-   * - `state` as a request: after how many completed steps the parameters are wanted.
+   * - `tensor`, `shared`: index of the frame, from 0, among the frames that belong to the same
+   *   all-reduce and use the same queue.
+   * - `state` that carries parameters: index of the piece, from 0. (A parameter is sent in pieces.)
+   * - `state` that requests parameters: number of completed steps of the wanted parameters.
    * - `mapped`: 1 if the peer has mapped the segment (shared memory), 0 if the peer cannot map it.
    * - `refuse`: the reason, a number of {@link refusalCodes}.
    */
   sequence: number;
   /**
-   * In a `tensor`, `shared`, `credit` or `sent` frame: index of a queue, link · 2 + colour. (Each link has
-   * two queues, one for each colour.) In a `state` frame: index of the parameter.
+   * In a `tensor`, `shared`, `credit` or `sent` frame: index of a queue, which is 2 times the index
+   * of the link, plus the colour. (A link has one queue for each colour, 0 and 1.) In a `state`
+   * frame: index of the parameter.
    */
   queue: number;
   /** Length of the payload, in bytes. */
   bytes: number;
   /**
-   * Report of released frames. The sender of this header states how many frames it has received
-   * through one queue, and has released, since the generation began; modulo 2^32. In a `credit`
-   * frame that queue is `queue`. In a `tensor` or `shared` frame it is the reverse of `queue`: the
-   * queue between the same chips in the other direction.
+   * Number of frames, counted since the generation began, modulo 2^32. Which frames are counted
+   * depends on the kind:
    *
-   * In a `sent` frame instead: how many frames the sender of this header has sent through `queue`
-   * since the generation began; modulo 2^32.
+   * - `credit`: the frames that the sender of this header has received through `queue` and has
+   *   released.
+   * - `tensor`, `shared`: the frames that the sender of this header has received through the
+   *   reverse of `queue` and has released. The reverse is the queue between the same two chips in
+   *   the other direction.
+   * - `sent`: the frames that the sender of this header has sent through `queue`.
    */
   returned: number;
 }
@@ -75,11 +78,11 @@ export const frameKinds = {
    * through the socket.
    */
   shared: 11,
-  /** Says nothing but that its sender lives and the connection works. No payload. */
+  /** Tells the peer that the sender is running and that the connection works. No payload. */
   alive: 12,
   /**
-   * Says how many frames its sender has sent through a queue. If fewer have arrived, a frame is
-   * lost. No payload.
+   * States how many frames its sender has sent through a queue. If fewer frames have arrived, the
+   * receiver knows that a frame is lost. No payload.
    */
   sent: 13,
 } as const;
@@ -130,10 +133,14 @@ export interface Refusal {
   /** One line that says what was expected and what was found. */
   readonly text: string;
   /**
-   * Header of the frame whose payload is corrupt (`payload-crc`); undefined for all other reasons.
+   * For the code `payload-crc`: header of the frame whose payload is corrupt. Undefined for all
+   * other codes.
    */
   readonly header?: Readonly<FrameHeader>;
-  /** True if the peer refused a frame or connection of this end; undefined if this end refused. */
+  /**
+   * True if the peer has refused a frame or a connection of this process. Undefined if this process
+   * has refused a frame or a connection of the peer.
+   */
   readonly isTheirs?: true;
 }
 
@@ -147,14 +154,14 @@ export function refusalOf(code: number): RefusalCode {
 }
 
 /**
- * Creates the header of a tensor frame with all numbers zero. The caller fills in the numbers, and
- * changes the kind if the frame is not a tensor frame.
+ * Creates a header. Its kind is `tensor`, and all numbers in it are 0. The caller fills in the
+ * numbers, and the kind if it is another.
  */
 export function emptyHeader(): FrameHeader {
   return { kind: 6, generation: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, returned: 0 };
 }
 
-/** Memory for one encoded header. The memory is reused for one header after another. */
+/** Memory for one encoded header. It can be used again for the next header. */
 export class HeaderRoom {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -190,8 +197,8 @@ export function encodeHeader(
 }
 
 /**
- * Encodes a header and its payload into one buffer, and so copies the payload. Only tests and the
- * senders of small frames use this function.
+ * Encodes a header and its payload into one buffer. This copies the payload, so only tests and
+ * senders of small frames call this function.
  */
 export function encodeFrame(
   header: Readonly<Omit<FrameHeader, 'bytes'>>,
@@ -208,9 +215,9 @@ export function encodeFrame(
 const nothing = new Uint8Array(0);
 
 /**
- * True if `bytes` begin with a frame and not with a msgpack message. In msgpack, the first byte of
- * a frame, 0x54, is a complete value. So a msgpack message that begins with 0x54 has only this one
- * byte, but every frame is longer.
+ * True if `bytes` begin with a frame; false if they are a msgpack message. A frame begins with the
+ * byte 0x54. In msgpack this byte alone is a complete value, so a msgpack message that begins with
+ * 0x54 has one byte. Every frame has more bytes.
  */
 export function isFrame(bytes: Uint8Array): boolean {
   return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);
@@ -229,10 +236,11 @@ export function queueOf(frame: Buffer): number {
 /** Receiver of the frames of a stream. */
 export interface FrameSink {
   /**
-   * Returns the memory for the payload of the frame with the given header, or a refusal. The reader
-   * writes the payload to that memory. Exception: the payload of a `shared` frame is in that memory
-   * already. The memory may be up to `headerBytes` longer than `header.bytes`. The reader then
-   * receives the header of the next frame together with the payload.
+   * Called when the header of a frame has arrived. Returns the memory to which the reader writes
+   * the payload, or a refusal. The payload of a `shared` frame is in the returned memory already.
+   *
+   * The memory may be up to `headerBytes` longer than the payload. The reader then receives the
+   * header of the next frame together with the payload.
    */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /**
@@ -246,19 +254,20 @@ export interface FrameSink {
     payloadCrc: number,
   ): Refusal | undefined;
   /**
-   * Returns an object that computes the CRC-32 of the first `bytes` bytes of `place` while these
-   * bytes arrive. Returns undefined if the reader is to compute the CRC-32 with zlib.
+   * Returns an object that computes the CRC-32 of the payload while the payload arrives. The
+   * payload is the first `bytes` bytes of `place`. If the method returns undefined, the reader
+   * computes the CRC-32 itself.
    */
   checksum?(place: Uint8Array, bytes: number): RunningCrc | undefined;
 }
 
 /**
- * Reads frames from a stream of bytes. The reader buffers only headers; a payload goes directly to
- * the memory that the sink returns. After the first invalid frame, the reader reads no more and
- * returns the refusal of that frame at every call.
+ * Reads frames from a stream of bytes. Payloads go directly to the memory that the sink (the
+ * receiver of the frames) returns; only headers are buffered. After an invalid frame the reader
+ * reads no more, and every call returns the refusal of that frame.
  *
- * There are two ways to pass bytes: call {@link push} with the bytes, or write the bytes to the
- * memory that {@link room} returns and report how many there are to {@link took}.
+ * There are two ways to pass bytes to the reader. Either call {@link push} with the bytes. Or write
+ * the bytes to the memory that {@link room} returns, then call {@link took} with their number.
  */
 export class FrameReader {
   readonly #sink: FrameSink;
@@ -267,8 +276,9 @@ export class FrameReader {
   readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Memory for the next bytes. While a header is read, this is `#head`. While a payload is read,
-   * this is the memory that the sink returned, which may also have room for the next header.
+   * Memory to which the next bytes are written. While a header arrives, it is `#head`. While a
+   * payload arrives, it is the memory that the sink returned. That memory may also have room for
+   * the header of the next frame.
    */
   #target: Uint8Array = this.#head;
   #filled = 0;
@@ -335,8 +345,8 @@ export class FrameReader {
     this.#target = place;
     this.#bytes = header.bytes;
     this.#crc = this.#sink.checksum?.(place, header.bytes) ?? this.#zlib.begin(place);
-    // The payload of a `shared` frame is in shared memory already. So it counts as complete, and
-    // none of its bytes are read from the stream.
+    // The payload of a `shared` frame lies in shared memory, not in the stream. So all its bytes
+    // are present already.
     this.#filled = header.kind === frameKinds.shared ? header.bytes : 0;
     return this.#filled === header.bytes ? this.#payloadGrew() : undefined;
   }
@@ -370,8 +380,8 @@ export class FrameReader {
   #payloadGrew(): Refusal | undefined {
     const bytes = this.#bytes;
     const read = this.#target;
-    // The CRC-32 is computed as the bytes arrive, because new bytes are still in the processor's
-    // nearest caches.
+    // The CRC-32 is computed while the payload arrives, because bytes that have just arrived are
+    // still in a fast cache of the processor.
     this.#crc.take(Math.min(this.#filled, bytes));
     if (this.#filled < bytes) return undefined;
     const payload = read.length === bytes ? read : read.subarray(0, bytes);

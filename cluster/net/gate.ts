@@ -7,9 +7,9 @@ export const pendingMax = 64;
 
 /**
  * Limits how many connections may be in their handshake at the same time, and how long each
- * handshake may take. If a new connection exceeds the number, the gate closes the connection that
- * has been in its handshake longest. An honest peer is hardly ever closed, because its handshake
- * takes only milliseconds.
+ * handshake may take. If a new connection exceeds the limit, the gate closes the connection whose
+ * handshake began first. This hardly ever hits an honest peer, which completes its handshake in
+ * milliseconds.
  */
 export class Gate {
   readonly #pending: Map<Socket, NodeJS.Timeout> = new Map();
@@ -36,8 +36,8 @@ export class Gate {
   }
 
   /**
-   * Removes a connection from the gate, because the connection has completed its handshake or has
-   * closed. The time limit of the connection ends.
+   * Called when a connection has completed its handshake or has closed. Ends the time limit of the
+   * connection, which no longer counts.
    */
   pass(socket: Socket): void {
     clearTimeout(this.#pending.get(socket));

@@ -10,19 +10,19 @@ import {
 import type { Token } from './token.ts';
 
 /**
- * First message of a handshake: states the identity of the connecting process, and which process it
- * wants to reach. In a handshake both ends prove that they hold the token, without sending the
- * token:
+ * First message of a handshake. It states which process connects, and which process it wants to
+ * reach. In a handshake both ends prove that they have the same secret, the token, without sending
+ * it:
  *
  * 1. The connecting end sends `hello`: the fields of this interface and a nonce.
  * 2. The listening end sends `challenge`: a nonce.
  * 3. The connecting end sends `proof`: its proof.
- * 4. The listening end sends `welcome`: its proof.
+ * 4. The listening end checks that proof, then sends `welcome`: its own proof.
  *
- * A proof is an HMAC-SHA256 over the version of the protocol, the end that makes the proof
- * (connecting or listening), all fields of the hello, and both nonces. So the proof is useless for
- * the other end, in any other connection and in any other membership. The listening end sends its
- * proof only after it has verified the proof of the connecting end.
+ * A proof is an HMAC-SHA256 over five things: the version of the protocol, the end that makes the
+ * proof (connecting or listening), the generation, the hello and the nonce of the challenge. So a
+ * proof that somebody has recorded is of no use at the other end, in another connection or in
+ * another membership.
  */
 export interface Hello {
   readonly channel: Channel;
@@ -49,7 +49,9 @@ const helloBytes = 44;
 const proofBytes = 32;
 
 /**
- * Next action of one end of a handshake: go on, finish or refuse. `send` is a frame for the peer.
+ * What one end of a handshake does next. `go-on`: it waits for the next frame of the peer. `done`:
+ * the handshake is complete. `refuse`: it refuses the peer. `send` is a frame to send to the peer
+ * first.
  */
 export type HandshakeStep =
   | { readonly kind: 'go-on'; readonly send?: Buffer }
@@ -62,8 +64,9 @@ export interface Handshake {
 }
 
 /**
- * Creates the connecting end of a handshake. The caller must send `opening`, the hello, before it
- * passes frames of the peer to `receive`. `nonce` has {@link nonceBytes} random bytes.
+ * Creates the connecting end of a handshake. `opening` in the result is the encoded hello. The
+ * caller must send it first, and then pass each frame of the peer to `receive`. `nonce` has
+ * {@link nonceBytes} random bytes.
  */
 export function connectingHandshake(
   token: Token,
@@ -93,8 +96,8 @@ export function connectingHandshake(
 
 /**
  * Creates the listening end of a handshake. `accepted` lists the channels on which a peer may
- * connect. `nonce` has {@link nonceBytes} random bytes. `admit` returns undefined if a peer that
- * holds the token may connect, otherwise the reason for refusing the peer.
+ * connect. `nonce` has {@link nonceBytes} random bytes. `admit` is called after the peer has proved
+ * that it has the token. If `admit` returns a refusal, the peer may not connect.
  */
 export function listeningHandshake(
   token: Token,
@@ -126,9 +129,9 @@ export function listeningHandshake(
 }
 
 /**
- * Sink for the frames of a handshake. Before the handshake is complete, the sink refuses any frame
- * of another kind (refusal code `order`), and any payload of more than {@link smallPayloadBytes}
- * bytes (refusal code `length`).
+ * Receiver of the frames of a handshake. Two kinds of frames are refused: a frame that does not
+ * belong to a handshake (refusal code `order`), and a frame with a payload of more than
+ * {@link smallPayloadBytes} bytes (refusal code `length`).
  */
 export class HandshakeSink implements FrameSink {
   readonly #handshake: Handshake;

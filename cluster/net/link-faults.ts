@@ -23,8 +23,9 @@ export interface Packet {
   readonly from: number;
   readonly to: number;
   /**
-   * Numbers of the Cloud TPUs on whose machines the sender and the receiver run. `fromSite` differs
-   * from `from`, or `toSite` from `to`, if a worker on another machine has adopted that Cloud TPU.
+   * Machines of the sender and of the receiver, each named by the Cloud TPU to which it belongs.
+   * `fromSite` equals `from`, and `toSite` equals `to`, unless the worker of another Cloud TPU has
+   * adopted the sender or the receiver.
    */
   readonly fromSite: number;
   readonly toSite: number;
@@ -33,13 +34,16 @@ export interface Packet {
 
 /** What a link does with a packet. Times are in microseconds. */
 export interface Passage {
-  /** Pieces that arrive, in order. Empty if the packet is lost or is held back. */
+  /**
+   * What arrives of the packet: the whole packet, a part of it or two copies. Empty if the packet
+   * is lost or must wait.
+   */
   readonly pieces: readonly Buffer[];
   /** Time by which the packet arrives later than over a link without faults. */
   readonly delayUs: number;
   /** Time for which the packet occupies the link, so that later packets must wait. */
   readonly sendingUs: number;
-  /** True if the connection breaks after the pieces have been sent. */
+  /** True if the connection breaks after `pieces` have been sent. */
   readonly resets: boolean;
   /** True if the packet must wait until the link works again. */
   readonly isHeld: boolean;
@@ -53,16 +57,19 @@ export type NetworkFault = LinkFault | (Fault & { readonly fault: 'partition' })
 interface Active {
   readonly fault: NetworkFault;
   /**
-   * If the fault names a link: the number of the link and that of the link in the opposite
-   * direction, as frames have them.
+   * If the fault names a link: index of this link, and index of the link in the opposite direction.
+   * Undefined if the fault names no link.
    */
   readonly links: readonly [number, number] | undefined;
   readonly isOver: IsOver;
-  /** Number of packets that the fault may still affect. */
+  /** How many more packets the fault may affect. */
   left: number;
 }
 
-/** The active faults of links: of all links of a simulated pod, or of the links of one process. */
+/**
+ * The faults of links that are active now. A simulated pod has one object for all its links. A
+ * process of a pod has one object for its own links.
+ */
 export class LinkFaults {
   readonly #topology: Topology;
   readonly #torus: Torus;
@@ -72,9 +79,8 @@ export class LinkFaults {
   #step = 0;
 
   /**
-   * The header of a frame contains the number of a link. `torus` is the torus on which the links
-   * have these numbers. It is the torus of all chips of the slice, or a smaller torus that has one
-   * chip for each Cloud TPU. `random` returns numbers in [0, 1).
+   * `torus` is the torus whose link indices are in the headers of frames. It has all chips of the
+   * slice, or only one chip for each Cloud TPU. `random` returns numbers in [0, 1).
    */
   constructor(topology: Topology, torus: Torus, random: () => number, nowMs: () => number) {
     this.#topology = topology;
@@ -100,14 +106,17 @@ export class LinkFaults {
     });
   }
 
-  /** Tells that a step begins. Its number decides when faults with a duration in steps end. */
+  /**
+   * Called when step number `step` begins. This ends the faults whose duration, counted in steps,
+   * is over.
+   */
   stepBegins(step: number): void {
     this.#step = Math.max(this.#step, step);
   }
 
   /**
-   * True if no message passes between the machine of Cloud TPU `site` and the master because of a
-   * partition.
+   * True if a partition separates the machine of Cloud TPU `site` from the master. No message then
+   * passes between them.
    */
   isCutOff(site: number): boolean {
     this.#endFaults();
@@ -151,7 +160,10 @@ export class LinkFaults {
     return fault.share === undefined || this.#random() < fault.share;
   }
 
-  /** Numbers, on `#torus`, of the link named `name` and of the link in the opposite direction. */
+  /**
+   * Returns the index of the link named `name`, and the index of the link in the opposite
+   * direction. Both are indices on `#torus`.
+   */
   #numbersOf(name: string): readonly [number, number] {
     const torus = podTorus(this.#topology);
     const number = parseLinkName(torus, name);
@@ -196,9 +208,13 @@ function isBetween({ link: [a, b], both = false }: LinkFault, { from, to }: Pack
 }
 
 /**
- * True if a packet travels over a link. The number of the queue in the header gives the number of a
- * link. A tensor frame, or a count of them, travels over this link. A credit names the queue of the tensor frames that it
- * acknowledges, so it travels over the link in the opposite direction. Other frames name no link.
+ * True if a packet travels over the link of a fault. The header of a frame names a queue, and so a
+ * link. Which link the frame travels over depends on its kind:
+ *
+ * - A tensor frame, and a count of sent frames, travel over the link that they name.
+ * - A credit acknowledges tensor frames. It names their link, but travels in the opposite
+ *   direction.
+ * - Any other frame names no link, so the result is false.
  */
 function isOnLink(
   { both = false }: LinkFault,
@@ -214,8 +230,8 @@ function isOnLink(
 }
 
 /**
- * Index of the group of a Cloud TPU in a partition. A Cloud TPU that is in no group counts as a
- * member of group 0, which is the master's group.
+ * Index of the group of a Cloud TPU in a partition. The master is in group 0. A Cloud TPU that is
+ * in no group counts as a member of group 0 too.
  */
 function groupOf({ groups }: Fault & { readonly fault: 'partition' }, tpu: number): number {
   return Math.max(

@@ -24,8 +24,8 @@ export interface WebSocketPlace {
 }
 
 /**
- * Listens for WebSocket connections. `gate` limits the time of each handshake. A connection enters
- * the gate before its HTTP request arrives, so the limit includes the wait for that request.
+ * Listens for WebSocket connections. `gate` limits the time from the start of a connection to the
+ * end of its handshake. This time includes the wait for the HTTP request.
  *
  * @throws PodError `io` if the address cannot be bound.
  */
@@ -103,9 +103,9 @@ function listening(
   name: string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    // An error before the server listens rejects the promise. A later error has no effect, because
-    // the promise is settled. For example, if no file descriptor is free for a new connection, the
-    // client of that connection tries again.
+    // An error before the server listens rejects the promise. A later error means that one new
+    // connection was not accepted, for example because no file descriptor is free. It has no effect
+    // here: the promise is settled, and the client tries again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
     });

@@ -25,32 +25,32 @@ export interface PumpParts {
   /** True if payloads may go through memory that is shared with peers on this host. */
   readonly shares: boolean;
   /**
-   * Called with the reason when shared memory with a peer on this host cannot be set up. Payloads
-   * then go through the socket.
+   * Called when shared memory with the process `peer` cannot be set up. `cause` is the reason.
+   * Payloads then go through the socket.
    */
   readonly unshared: (peer: number, cause: string) => void;
 }
 
 /**
- * User of the links, such as the all-reduce: takes incoming frames from the links, and gives
- * outgoing frames to the links.
+ * User of the links, such as the all-reduce. It takes incoming frames from the links, and gives
+ * outgoing frames to them.
  */
 export interface Driven {
   /** Does all work that is possible without waiting. */
   progress(): void;
 }
 
-/** One end of a route, as {@link Pump.beat} watches it. */
+/** One end of a route: the fields that {@link Pump.beat} uses. */
 interface Heard {
   readonly peer: number;
   wire: Wire | undefined;
-  /** How many beats have passed since the last frame of any kind arrived on the route. */
+  /** Number of calls of {@link Pump.beat} since the last frame of any kind arrived on the route. */
   silentBeats: number;
 }
 
 /**
- * Largest number of successive calls of {@link Pump.beat} between which no frame of a peer arrives.
- * The next call returns the peer.
+ * How many calls of {@link Pump.beat} may pass in succession without a frame from a peer. At the
+ * next call without a frame, `beat` returns the peer.
  */
 export const silentBeatsMax = 10;
 
@@ -63,18 +63,18 @@ interface Route extends Outbox, Heard {
   readonly segment: OutSegment;
   wire: Wire | undefined;
   /**
-   * True if a credit, which is the peer's report of released frames, has arrived on `wire`. The
-   * first credit says that the peer listens. The pump sends no tensor before that.
+   * True if a credit has arrived on `wire`. A credit is the peer's report of released frames; the
+   * first credit shows that the peer listens. Before that, no tensor is sent.
    */
   isHeard: boolean;
   /**
-   * Queue whose frame is being written to `wire`: the kernel has not taken all bytes of the frame
-   * yet. Undefined if the kernel has taken everything.
+   * Queue whose frame is being written to `wire`, while the kernel has not taken all bytes of the
+   * frame. Undefined if no frame is being written.
    */
   sending: SocketOutLink | undefined;
   /**
-   * Index in `queues` of the queue that may send the next frame. The queues send one frame each in
-   * turn, so that no queue must wait until another queue has sent all its frames.
+   * Index in `queues` of the queue that may send next. The queues take turns, one frame each. So a
+   * queue with many frames does not delay the other queues.
    */
   turn: number;
 }
@@ -98,18 +98,17 @@ interface Source extends Heard {
  * Links between this process and other processes, for all-reduces that run on the same thread.
  * There is one pump for each membership.
  *
- * - Sending: a payload goes from the memory of the emulator to the connection. If the peer has
- *   mapped a segment (shared memory), the payload is copied to the segment instead, and only the
- *   header goes through the connection. When the operating system has taken all bytes, the frame is
- *   released: the all-reduce may overwrite the payload.
- * - Receiving: a payload goes from the socket directly to the address that an all-reduce has
- *   announced. If no address was announced, the payload goes into a slot, which is a receive
- *   buffer.
- * - Credit: every queue has a window, which limits how many of its frames are sent and not yet
- *   released by the receiver. So a slow receiver delays only the sender of one queue. The receiver
- *   reports how many frames it has released. Each tensor frame that it sends on the reverse queue
- *   contains the report. If the window of the sender is nearly full and no such tensor frame is
- *   due, the receiver sends a credit frame with the report.
+ * - Sending: a payload goes from the memory of the emulator to the connection. If the peer shares a
+ *   segment of memory with this process, the payload is copied to the segment instead, and only the
+ *   header goes through the connection. When the operating system has taken the frame, the
+ *   all-reduce may overwrite the payload.
+ * - Receiving: a payload goes from the socket to the address that an all-reduce has announced. If
+ *   no address was announced, the payload goes into a receive buffer, called slot.
+ * - Credit: in every queue, only a limited number of frames may be sent and not yet released by the
+ *   receiver. So a slow receiver stops the sender of that queue, and no other sender. The receiver
+ *   reports how many frames it has released. The report is in each tensor frame of the queue in the
+ *   opposite direction. If the sender must soon stop and there is no tensor frame to carry the
+ *   report, the receiver sends it in a credit frame.
  */
 export class Pump {
   readonly #parts: PumpParts;
@@ -119,24 +118,25 @@ export class Pump {
   readonly #routes: readonly Route[];
   readonly #sources: readonly Source[];
   /**
-   * Queues to other processes (`#out`) and from other processes (`#in`), indexed by queue number.
-   * An entry is undefined if the queue does not connect this process with another process.
+   * Queues to other processes (`#out`) and from other processes (`#in`). The position in the array
+   * is the index of the queue. The entry is undefined if both ends of the queue are in this
+   * process, or both are in other processes.
    */
   readonly #out: readonly (SocketOutLink | undefined)[];
   readonly #in: readonly (SocketInLink | undefined)[];
   /**
-   * Incoming queues whose sender will soon have to stop, because its window is nearly full: too few
-   * of the frames that it has sent are reported as released. At the end of `step` the pump sends a
-   * credit (a report of released frames) for each of these queues, unless a tensor frame has
-   * reported the released frames already.
+   * Incoming queues whose sender must soon stop, because too many of its frames are not yet
+   * reported as released. At the end of `step`, the pump sends a credit, which is such a report,
+   * for each of these queues. If a tensor frame has carried the report in the meantime, no credit
+   * is sent.
    */
   readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Cache of views of the emulator's memory. The outer key is the length, the inner key is the byte
-   * address. The same ranges are sent and received again and again, so the cache saves making a new
-   * view for each frame.
+   * Cache of views of the emulator's memory. The outer key is the length of the view in bytes; the
+   * inner key is its byte address. The same views are used for many frames, so the cache saves
+   * creating a view for each frame.
    */
   readonly #ranges: Map<number, Map<number, Uint8Array>> = new Map();
   #isRunning = false;
@@ -178,8 +178,9 @@ export class Pump {
   }
 
   /**
-   * Returns the ends that links have in this process. For a link between this process and another
-   * process, the pump provides the end. For a link within this process, `local` provides both ends.
+   * Returns the ends of links that are in this process. If the other end of a link is in another
+   * process, the pump provides the end in this process. If both ends are in this process, `local`
+   * provides both.
    */
   links(local: Links): Links {
     return {
@@ -189,9 +190,9 @@ export class Pump {
   }
 
   /**
-   * Returns one pair for each queue to another process: the index of the link, and how many payload
-   * bytes the queue has accepted for sending so far. A link has two queues, so its index occurs
-   * twice.
+   * Returns one pair for each queue to another process: the index of the link, and the number of
+   * payload bytes that the queue has taken for sending so far. A link has two queues, so the index
+   * of a link occurs in two pairs.
    */
   sentBytes(): readonly (readonly [link: number, bytes: number])[] {
     return this.#out.flatMap((it) => (it ? [[it.crossing.link, it.bytes] as const] : []));
@@ -206,13 +207,13 @@ export class Pump {
   }
 
   /**
-   * Uses `wire` for the frames to `peer`. The first frame is sent after the first credit (report of
-   * released frames) of `peer` has arrived. Returns the sink for the answers of `peer`: credits,
-   * and answers to the offer of a segment (shared memory).
+   * From now on, sends the frames to `peer` on `wire`. Sends no tensor before a credit of `peer`
+   * has arrived; a credit is a frame that reports how many tensors the peer has released. Returns
+   * the sink for the frames that come back from `peer`, such as credits.
    *
-   * If an earlier connection to `peer` exists and no credit has arrived on the earlier connection,
-   * `wire` replaces it. If a credit has arrived on the earlier connection, returns a refusal with
-   * the code `peer`. Returns the same refusal if no link leads to `peer`.
+   * If `peer` has an earlier connection on which no credit has arrived, `wire` replaces that
+   * connection. If a credit has arrived on the earlier connection, returns a refusal with the code
+   * `peer`. Also returns this refusal if no link leads to `peer`.
    */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
     const route = this.#routeTo(peer);
@@ -232,10 +233,12 @@ export class Pump {
   }
 
   /**
-   * Uses `wire` for the frames from `peer` and for credits (reports of released frames) to `peer`.
-   * Sends a first credit at once, to tell `peer` that this end listens. Returns the sink for the
-   * frames from `peer`. If `peer` is connected already, or if no link comes from `peer`, returns a
-   * refusal with the code `peer`.
+   * From now on, receives the frames from `peer` on `wire` and sends credits to `peer` on it. A
+   * credit is a frame that reports how many tensors this process has released. Sends a first credit
+   * at once, to tell `peer` that this end listens. Returns the sink for the frames from `peer`.
+   *
+   * If `peer` is connected already, or if no link comes from `peer`, returns a refusal with the
+   * code `peer`.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const source = this.#sourceOf(peer);
@@ -302,14 +305,13 @@ export class Pump {
   }
 
   /**
-   * Called once a second. Tells all peers that this process lives, and how many frames it has sent
-   * through each queue, so that a peer notices a lost frame even if no other frame follows it. Each
-   * peer does the same, so something arrives on each connection that works, even if no step runs.
-   * Returns the peers from which nothing has arrived for more than {@link silentBeatsMax} beats on a
-   * connection.
+   * Called once a second. Tells each connected peer that this process lives, and how many frames
+   * this process has sent through each queue. From these numbers a peer notices that a frame is
+   * lost, even if no later frame arrives.
    *
-   * While `isWaiting` is true, an all-reduce waits for peers. Then peers without a connection are
-   * returned too.
+   * Returns the peers from which no frame has arrived during more than {@link silentBeatsMax}
+   * calls. Calls during which a peer has no connection count only if `isWaiting` is true: an
+   * all-reduce then waits for peers.
    */
   beat(isWaiting: boolean): readonly number[] {
     const ends: readonly Heard[] = [...this.#routes, ...this.#sources];
@@ -519,7 +521,10 @@ export class Pump {
     this.#sendSmall(wire, frameKinds.alive, 0, 0);
   }
 
-  /** Sends the count of frames of each queue that has frames of which no release is reported. */
+  /**
+   * For each queue with frames that the peer has not reported as released: sends how many frames
+   * this process has sent through the queue so far.
+   */
   #sendCounts(wire: Wire, queues: readonly SocketOutLink[]): void {
     for (const { window, crossing } of queues) {
       if (window.frames > 0) this.#sendSmall(wire, frameKinds.sent, crossing.queue, window.count);
@@ -584,9 +589,9 @@ export class Pump {
   }
 
   /**
-   * Compares the sender's count of the frames of a queue with the number of frames that have
-   * arrived. Frames of a connection arrive in order, so a difference means that a frame was lost or
-   * doubled, or was overtaken.
+   * Compares how many frames the sender has sent through a queue with how many have arrived. The
+   * connection keeps the order of frames, so the sender's number arrives after all frames that it
+   * counts. If the numbers differ, a frame was lost, doubled or delayed.
    */
   #checkCount({ peer }: Source, header: Readonly<FrameHeader>): Refusal | undefined {
     const { generation, queue, bytes, returned } = header;
@@ -601,7 +606,10 @@ export class Pump {
     return { code: 'lost', text: `link ${name}: ${returned} frames were sent, ${count} arrived` };
   }
 
-  /** Returns the queue with an index that comes from a peer, or a refusal if there is none. */
+  /**
+   * Returns the queue with the index `queue`. If this queue does not come from `peer`, returns a
+   * refusal.
+   */
   #incomingFrom(peer: number, queue: number): SocketInLink | Refusal {
     const link = this.#in[queue];
     return link?.crossing.peer === peer
@@ -647,8 +655,8 @@ function makeRoute(
 }
 
 /**
- * Returns a table of `links`, indexed by queue. For a queue that has no entry in `links`, the table
- * has undefined.
+ * Returns an array with one entry for each queue of the torus, in the order of their indices. The
+ * entry is the element of `links` that belongs to the queue, or undefined if there is none.
  */
 function byQueue<L extends { readonly crossing: Crossing }>(
   links: readonly L[],

@@ -26,16 +26,16 @@ export interface Hosting {
 }
 
 /**
- * Queue of a link that leads from one process to another. A link has two queues, one for each
- * colour. (Half of the data of every all-reduce has colour 0 and travels along X first. The other
- * half has colour 1 and travels along Y first.)
+ * One queue of a link between two processes. A link has two queues, one for each colour. Every
+ * all-reduce splits its data into two halves: the half with colour 0 travels along X first, the
+ * half with colour 1 along Y first.
  */
 export interface Crossing {
   readonly link: number;
   readonly colour: number;
   /** Index of the queue: link · 2 + colour. */
   readonly queue: number;
-  /** Index of the queue of the same colour between the same chips in the other direction. */
+  /** Index of the queue that leads back: same colour, same two chips, opposite direction. */
   readonly reverse: number;
   /**
    * `worker`: number of the worker at this process's end of the link. `peer`: number of the process
@@ -46,8 +46,8 @@ export interface Crossing {
 }
 
 /**
- * `out`: queues from this process to other processes. `in`: queues from other processes to this
- * process. Both are sorted by the index of the queue.
+ * Queues between this process and other processes. `out` has the queues that leave this process,
+ * `in` those that enter it. Both arrays are sorted by the index of the queue.
  */
 export interface Crossings {
   readonly out: readonly Crossing[];
@@ -78,8 +78,8 @@ export const colours = 2;
 export const frameElementsMax = 262144;
 /**
  * How many frames of one queue may be sent and not yet released by the receiver. The receiver
- * reports released frames in its own tensor frames, which go in the other direction. With 8 frames,
- * such a report usually arrives before the sender must stop.
+ * reports released frames in its own tensor frames, which go in the opposite direction. With a
+ * limit of 8 frames, a report usually arrives before the sender reaches the limit.
  */
 export const windowFrames = 8;
 /**
@@ -147,27 +147,28 @@ export interface SegmentPlace {
 }
 
 /**
- * Places in memory that the pump of a process uses. (The pump moves frames between links and
- * sockets.) All addresses are byte addresses.
+ * Memory that the pump of a process uses. The pump moves frames between the links and the sockets
+ * of the process. All addresses are byte addresses.
  */
 export interface PumpLayout {
   /**
-   * Segments (shared memory) for payloads to each peer (`out`) and from each peer (`in`). If a peer
-   * does not share memory with this process, the place of its segment stays unused.
+   * Places of the segments. A segment is memory that this process shares with one peer. Payloads to
+   * a peer go through a segment of `out`, payloads from a peer through a segment of `in`. If a peer
+   * shares no memory with this process, the places of its segments stay unused.
    */
   readonly segments: {
     readonly out: readonly SegmentPlace[];
     readonly in: readonly SegmentPlace[];
   };
   /**
-   * Slots (receive buffers) for the payloads of frames that arrive through sockets. There are
-   * enough slots for the case that every sender has sent as many frames as its window allows.
-   * Usually only a few slots are used.
+   * Slots, which are receive buffers for the payloads of frames that arrive through sockets. A
+   * sender may have sent up to {@link windowFrames} frames of a queue that are not released yet.
+   * There is a slot for each of these frames, but usually only a few slots are used.
    */
   readonly slots: { readonly address: number; readonly count: number };
   /**
-   * Working memory for CRC-32: one part for outgoing frames, then one part for each peer that sends
-   * frames to this process.
+   * Address of the working memory for CRC-32. Its first part serves the outgoing frames. Then
+   * follows one part for each peer that sends frames to this process.
    */
   readonly scratch: number;
   /** Address of the first byte after all places that the pump uses. */
@@ -227,8 +228,9 @@ export function queueName(torus: Torus, queue: number): string {
   return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
 
-// In the receiving process, frames wait in a ring of `queueDepth` frames until the all-reduce takes
-// them. The ring must hold as many frames as the sender may have unreleased.
+// In the receiving process, the frames of a queue wait in a ring until the all-reduce takes them.
+// The ring has room for `queueDepth` frames. The sender may send `windowFrames` frames before it
+// must wait, so the ring must have room for that many.
 assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);
 // The frames of a queue are counted modulo 2^32, and frame number n uses slot n mod
 // `segmentFrames`. So `segmentFrames` must divide 2^32; otherwise the order of the slots would

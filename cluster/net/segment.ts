@@ -4,17 +4,17 @@ import { broken } from '../../src/numerics/assert.ts';
 import { findInLibc, type LibcFunction } from '../host/libc.ts';
 
 /**
- * Offer of a segment to a peer. A segment is memory that two processes of one host share: a file in
- * memory, without a name, which each process maps over a range of its own memory. Node cannot map
- * files, so koffi calls `mmap`.
+ * Offer of a segment to a peer. A segment is memory that two processes of one host share. It is a
+ * file without a name in the memory file system `/dev/shm`. Each of the two processes maps the file
+ * over a range of its own memory with `mmap`.
  *
- * Functions of this file do not throw if the platform does not support segments, or `/dev/shm` is
- * missing or full. They return the reason in one line, because payloads can always go through the
- * socket.
+ * The functions of this file do not throw if a segment cannot be made or mapped. They return the
+ * reason in one line instead, because payloads can always go through the socket.
  */
 export interface SegmentOffer {
   /**
-   * Process that made the segment (`pid`), and the descriptor of the file in that process (`fd`).
+   * `pid` is the id of the process that made the segment. `fd` is the descriptor of the file in
+   * that process.
    */
   readonly pid: number;
   readonly fd: number;

@@ -19,8 +19,9 @@ class SegmentEnd {
   }
 
   /**
-   * Returns the byte address of the slot for the payload of the given frame of queue `queue`.
-   * `count` is how many frames (modulo 2^32) the queue carried before this frame.
+   * Returns the byte address of the slot for the payload of one frame. `queue` is the index of the
+   * queue that carries the frame. `count` is how many frames (modulo 2^32) that queue carried
+   * before this frame.
    */
   slot(queue: number, count: number): number {
     return segmentSlot(this.#place, this.#sizes, queue, count);

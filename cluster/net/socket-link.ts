@@ -64,7 +64,7 @@ export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
   readonly crc: FrameCrc;
   readonly #outbox: Outbox;
-  /** Counts the frames that were sent and that the receiver has not released, and limits them. */
+  /** Counts the frames that the receiver has not yet released, and limits their number. */
   readonly window: Window = new Window(windowFrames);
   readonly #waiting: FrameRing = new FrameRing();
   #bytes = 0;
@@ -104,8 +104,8 @@ export class SocketOutLink implements OutLink {
   }
 
   /**
-   * Records the receiver's report that it has released `count` frames (modulo 2^32) since the queue
-   * was created. Returns false if fewer frames were sent, so that the report must be wrong.
+   * Records a report of the receiver: it has released `count` frames (modulo 2^32) since the queue
+   * was created. Returns false if the report is wrong, because fewer than `count` frames were sent.
    */
   giveBack(count: number): boolean {
     const isRight = this.window.release(count);
@@ -115,7 +115,7 @@ export class SocketOutLink implements OutLink {
 
   /**
    * Called when the kernel has taken the frame that {@link next} returned. Removes the frame from
-   * the queue and so releases it: its memory may be overwritten.
+   * the queue. From now on, the memory of the payload may be overwritten.
    */
   sent(): void {
     this.#waiting.take();
@@ -134,15 +134,15 @@ export class SocketInLink implements InLink {
    */
   readonly window: Window = new Window(windowFrames);
   /**
-   * Slots, which are receive buffers. A payload goes into a slot if the all-reduce has announced no
-   * other address for it with {@link expect}.
+   * Pool of slots, which are receive buffers. If the all-reduce has announced an address for a
+   * payload with {@link expect}, the payload goes to that address; otherwise it goes into a slot.
    */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
   /**
-   * Incoming queues that are about to make their senders stop, because too many frames count as
-   * unreleased. All incoming queues share this array, and the pump sends a credit (a report of
-   * released frames) for each queue in it.
+   * Incoming queues whose senders must soon stop, because nearly as many frames as allowed are not
+   * reported as released. The pump sends a credit, which is a report of released frames, for each
+   * of these queues. All incoming queues share this array.
    */
   readonly #due: SocketInLink[];
   readonly #expected: Frame = emptyFrame();
@@ -177,9 +177,10 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Sets `frame.address` to the address for the payload. If the all-reduce has announced an address
-   * for this frame ({@link expect}), uses that address and returns false. Otherwise takes a slot
-   * (receive buffer) and returns true. The window must not be full.
+   * Chooses the memory for the payload of an arriving frame and stores its address in
+   * `frame.address`. If the all-reduce has announced an address for this frame with {@link expect},
+   * chooses that address and returns false. Otherwise takes a slot, which is a receive buffer, and
+   * returns true. The window must not be full.
    */
   place(frame: Frame): boolean {
     this.window.put();
@@ -217,8 +218,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * True if the released frames should be reported to the sender now: the sender's window is nearly
-   * full, and the report would free at least a quarter of the window.
+   * True if the receiver should report the released frames to the sender now: less than a quarter
+   * of the window is free, and after the report at least a quarter is free.
    */
   get isCrowded(): boolean {
     const { back, releasesNeeded } = this.window;

@@ -131,7 +131,10 @@ export class StateTaker implements FrameSink {
   #index = 0;
   #offset = 0;
 
-  /** `taken` is called when all memory of `into` has been filled. */
+  /**
+   * `into` is the memory for the parameters, in order. `taken` is called when all of this memory
+   * has been filled.
+   */
   constructor(
     query: StateQuery,
     generation: number,

@@ -6,7 +6,7 @@ import type { Token } from './token.ts';
 
 export interface TakeOptions extends StateQuery {
   readonly token: Token;
-  /** Addresses at which `peer` serves its tensors. */
+  /** Addresses at which the process of Cloud TPU `peer` accepts connections. */
   readonly offer: TensorOffer;
   readonly self: number;
   readonly peer: number;
@@ -16,8 +16,8 @@ export interface TakeOptions extends StateQuery {
 }
 
 /**
- * Longest pause, in ms, in which no byte arrives. After a longer pause the transfer fails with
- * `worker-silent`.
+ * Longest time, in ms, during which no byte may arrive. After that time the transfer fails with the
+ * code `worker-silent`.
  */
 const silentMsMax = 10_000;
 /**
@@ -102,10 +102,10 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       if (isOpen) events.heard();
     },
     closed(refusal) {
-      // If the connection closes during the handshake, the peer may be about to join this
-      // membership, because a peer closes all its connections when it joins one. The peer may also
-      // have refused the connection because it is in another membership. In both cases the taker
-      // connects again.
+      // A peer closes all its connections when it joins a membership. So if the connection closes
+      // during the handshake, the peer may just be joining this membership. If the peer refuses the
+      // connection with the code `generation`, the peer is still in another membership. In both
+      // cases this process connects again.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
       else

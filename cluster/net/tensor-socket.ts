@@ -15,8 +15,8 @@ import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
 
 /**
  * Options of a server for tensor connections, which carry tensors or parameters from one process to
- * another. The process that sends the data is the server, and the receiver connects to it. The
- * reason: a WebSocket client must mask all bytes that it sends, a server need not.
+ * another. The process that sends the data is the server, because a WebSocket client must mask all
+ * bytes that it sends, but a server need not.
  */
 export interface TensorServerOptions {
   readonly token: Token;
@@ -26,8 +26,8 @@ export interface TensorServerOptions {
   /** Path of a unix socket on which the server also listens, for peers on the same host. */
   readonly unixPath?: string;
   /**
-   * Returns undefined if the given peer, which holds the token, may connect; otherwise the reason
-   * for refusing the peer, for example that the membership has changed.
+   * Decides about a peer that has proved that it holds the token. Returns undefined if the peer may
+   * connect; otherwise the reason for the refusal, for example that the membership has changed.
    */
   readonly admit: (hello: Hello) => Refusal | undefined;
   /**
@@ -148,7 +148,7 @@ function acceptTensors(
 export interface TensorOffer {
   readonly host: string;
   readonly port: number;
-  /** Path of the unix socket of that process, for peers on the same host. */
+  /** Path of the unix socket on which the process also listens, for peers on the same host. */
   readonly unixPath?: string;
 }
 
@@ -173,10 +173,7 @@ export interface TensorClientOptions {
 export interface TensorClient {
   /** Transport of the connection: a unix socket or a WebSocket. */
   readonly over: 'unix' | 'ws';
-  /**
-   * Closes the connection at once. After `close` has returned, no received byte is written to
-   * memory.
-   */
+  /** Closes the connection at once. Bytes that arrive after this call are dropped. */
   close(): void;
 }
 
@@ -278,7 +275,8 @@ type ReadInto = SocketConstructorOpts & {
 function pullingSocket(): {
   readonly socket: Socket;
   /**
-   * Sets the puller and the connection. The caller must call `begin` before the socket connects.
+   * Connects the socket with the receiver of its bytes, `puller`, and with the connection that it
+   * serves. The caller must call `begin` before the socket connects.
    */
   readonly begin: (puller: Puller, connection: Connection) => void;
 } {

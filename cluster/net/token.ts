@@ -14,8 +14,8 @@ export class Token {
   }
 
   /**
-   * Returns the HMAC-SHA256 over `parts`. The length of each part precedes the part, so that two
-   * different lists of parts never give the same input.
+   * Returns the HMAC-SHA256 over `parts`. The input of the HMAC contains the length of each part
+   * before the part itself, so two different lists of parts never have the same input.
    */
   prove(parts: readonly Uint8Array[]): Buffer {
     const hmac = createHmac('sha256', this.#secret);
@@ -28,8 +28,8 @@ export class Token {
   }
 
   /**
-   * True if `proof` is the HMAC-SHA256 over `parts`. The comparison takes the same time wherever
-   * `proof` is wrong, so an attacker learns nothing from that time.
+   * True if `proof` is the HMAC-SHA256 over `parts`. The comparison takes equally long whichever
+   * byte of `proof` is wrong, so its duration does not tell an attacker which bytes are right.
    */
   isProof(proof: Uint8Array, parts: readonly Uint8Array[]): boolean {
     const expected = this.prove(parts);
@@ -78,8 +78,8 @@ export function readToken(env: Readonly<Record<string, string | undefined>>): Re
     throw new PodError('bad-config', `token file ${path}: ${found}`);
   }
   const token = new Token(Buffer.from(secret));
-  // Container engines mount secrets below /run/secrets with mode 0444, and only into containers
-  // that need the secret. So a file in that folder needs no warning, whatever its mode.
+  // Container engines mount a secret below /run/secrets with mode 0444, which all users can read.
+  // But they mount it only into containers that need it. So no warning is needed there.
   if (path.startsWith('/run/secrets/') || (mode & 0o077) === 0) return { token };
   const octal = (mode & 0o777).toString(8);
   return {

@@ -6,7 +6,7 @@ import { silentBeatsMax } from './pump.ts';
 export const beatMs = 1000;
 /** Longest time, in ms, for which nothing may arrive from a peer before the peer is reported. */
 export const silentMs: number = beatMs * silentBeatsMax;
-/** Reason that an end gives if its peer has closed the connection without a word. */
+/** Refusal that stands for the end of a connection if the peer has given no reason. */
 export const ended: Refusal = { code: 'peer', text: 'the connection has ended' };
 /** Reason that a Cloud TPU gives to the master if nothing arrives from a peer any more. */
 export const unheard: Refusal = {
@@ -22,8 +22,8 @@ export const unheard: Refusal = {
 export const troubleMs = 1500;
 
 /**
- * True if a connection has ended because this end, not the peer, found that a frame is corrupt or
- * lost. This proves a fault of the peer or of the link, so the peer is reported at once.
+ * True if this end, not the peer, has ended the connection because a frame was corrupt or lost.
+ * Then the peer or the link is certainly faulty, so the peer is reported at once.
  */
 export function isSpoiled({ code, isTheirs }: Refusal): boolean {
   return isTheirs !== true && ['payload-crc', 'header-crc', 'lost'].includes(code);

@@ -1,10 +1,10 @@
 import { assert } from '../../src/numerics/assert.ts';
 
 /**
- * Limits the frames of one queue that are sent and not yet released by the receiver. Sender and
- * receiver each keep a window. The receiver reports how many frames it has released since the queue
- * was created; from this number the sender computes how many more frames it may send. All these
- * numbers are modulo 2^32.
+ * Limits how many frames of one queue are sent and not yet released by the receiver. Sender and
+ * receiver each have a window object. The receiver reports how many frames it has released since
+ * the queue was created. From this number the sender computes how many more frames it may send. All
+ * counts are modulo 2^32.
  */
 export class Window {
   readonly #capacity: number;
@@ -61,8 +61,8 @@ export class Window {
 
   /**
    * True if the window holds as many frames as its original size allows. The receiver checks this
-   * limit and not the size set by {@link narrow}, because frames sent before `narrow` may still
-   * arrive.
+   * limit even after a call of {@link narrow}, because the sender may have sent more frames before
+   * its own window was narrowed.
    */
   get isFull(): boolean {
     return this.frames >= this.#capacity;

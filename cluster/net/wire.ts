@@ -19,9 +19,9 @@ export interface Wire {
   /** How many written bytes the kernel has not taken yet. */
   readonly waiting: number;
   /**
-   * Sends `record`, if given, as the last bytes and closes the connection, without waiting for an
-   * answer of the peer. `record` may be dropped if earlier bytes still wait in the socket. `code`
-   * selects the close code of a WebSocket.
+   * Closes the connection without waiting for an answer of the peer. If `record` is given, sends it
+   * first; `record` may be dropped if earlier bytes still wait in the socket. `code` selects the
+   * close code of a WebSocket.
    */
   end(record?: Buffer, code?: RefusalCode): void;
 }
@@ -71,9 +71,9 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
 }
 
 /**
- * Creates a wire over the listening side of a WebSocket, which does not mask its messages. Each
- * call of `write` sends `head` and `payload` as one message. The wire writes to `socket`, the
- * socket of the WebSocket, because the library `ws` would send two messages.
+ * Creates a wire over the listening side of a WebSocket. The listening side does not mask its
+ * messages. Each call of `write` sends `head` and `payload` as one message. The library `ws` would
+ * send two messages. So the wire writes to `socket`, the TCP socket below the WebSocket.
  */
 export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents): Wire {
   let isBlocked = false;
@@ -153,9 +153,10 @@ export function closeCode(code: RefusalCode | undefined): number {
 }
 
 /**
- * Ends a socket. If `atOnce` is true, or if too many bytes wait (more than {@link mostLastWords}),
- * drops the waiting bytes, because they may lie in memory that is about to be overwritten.
- * Otherwise the system sends the waiting bytes, and the socket is destroyed after {@link lingerMs}.
+ * Ends a socket in which written bytes may still wait. If `atOnce` is true, or if more than
+ * {@link mostLastWords} bytes wait, drops these bytes: they may lie in memory that is about to be
+ * overwritten. Otherwise the system still sends them, and the socket is destroyed after
+ * {@link lingerMs} ms.
  */
 export function endSocket(socket: Socket, atOnce: boolean): void {
   if (atOnce || socket.writableLength > mostLastWords) {
@@ -167,7 +168,7 @@ export function endSocket(socket: Socket, atOnce: boolean): void {
 }
 
 /**
- * How many waiting bytes are still sent when a socket ends; if more bytes wait, all are dropped. A
- * refusal and the close frame of a WebSocket fit.
+ * Largest number of waiting bytes that are still sent when a socket ends. If more bytes wait, all
+ * are dropped. The limit leaves room for a refusal and the close frame of a WebSocket.
  */
 const mostLastWords = 1024;

@@ -5,8 +5,9 @@ import { frameElementsMax } from './route.ts';
 import { endSocket, type Wire } from './wire.ts';
 
 /**
- * Receiver of the bytes of a stream. There are two ways to pass bytes: call `push` with the bytes,
- * or write the bytes to the memory that `room` returns and report how many there are to `took`.
+ * Receiver of the bytes of a stream. The caller passes bytes in one of two ways. It calls `push`
+ * with the bytes. Or it writes the bytes to the memory that `room` returns, and then calls `took`
+ * with their number.
  */
 export interface Puller {
   /** Returns the memory for the next bytes. The memory is never empty. */
@@ -25,9 +26,9 @@ export class WebSocketStream implements Puller {
   readonly #events: WebSocketStreamEvents;
   readonly #key: string = randomBytes(16).toString('base64');
   /**
-   * Memory for everything except payloads of data: the HTTP response, WebSocket headers and control
-   * frames. Reading a header may also bring the first few payload bytes, which are then copied to
-   * the target.
+   * Memory for all bytes that are not payloads of data frames: the HTTP response, the WebSocket
+   * headers and the control frames. Together with a header, the first few payload bytes may arrive
+   * in this memory. They are then copied to the target.
    */
   readonly #scratch: Buffer = Buffer.alloc(64);
   #state: 'upgrading' | 'open' | 'ended' = 'upgrading';

@@ -20,8 +20,8 @@ import {
 } from '../../src/pod/shape.ts';
 
 /**
- * The work that the master assigns to a worker: everything but the bytes of the executables. The
- * master compiles once and sends the executables separately, in pieces (`code` messages).
+ * The work that the master assigns to a worker, without the bytes of the executables. The master
+ * compiles the executables once, and sends their bytes separately as `code` messages.
  */
 export interface Assignment {
   readonly topology: Topology;
@@ -111,8 +111,8 @@ function hashOf(bytes: Uint8Array): string {
 }
 
 /**
- * Returns the SHA-256, in hex, of the given byte arrays in order. The length of each array precedes
- * its bytes.
+ * Returns the SHA-256, in hex, of the given byte arrays in order. The hashed text has the length of
+ * each array before its bytes, so it also shows where each array ends.
  */
 export function hashValues(values: readonly Uint8Array[]): string {
   const hash = createHash('sha256');

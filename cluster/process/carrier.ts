@@ -48,15 +48,16 @@ export interface CarrierOptions {
    */
   readonly unshared: (peer: number, cause: string) => void;
   /**
-   * Faults of the links of a plan. Undefined if the plan has none, for whichever Cloud TPU. If it is
-   * given, no memory is shared with peers, because payloads in it would pass by the faults.
+   * Faults of links, which the carrier injects. Undefined if the fault plan has no fault of any
+   * link of the slice. If it is defined, no memory is shared with peers, because payloads in shared
+   * memory would not meet the faults.
    */
   readonly linkFaults?: LinkFaults | undefined;
   /** Called when the connection with a peer ends although the membership goes on. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
   /**
-   * Called before each hop of an all-reduce. Undefined unless the fault plan of the run has faults
-   * for this Cloud TPU.
+   * Called before each hop of an all-reduce, to inject faults. A hop receives a frame, sends a
+   * frame, or does both. Undefined if no fault plan has a fault for this Cloud TPU.
    */
   readonly onHop?: OnHop;
 }
@@ -83,7 +84,10 @@ export class Carrier {
   /** Bytes sent in earlier memberships, one entry for each link. */
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
-  /** For each wire to a peer: the wire with the faults of the plan before it. */
+  /**
+   * For each wire to a peer: the object through which the pump writes to the wire, and which
+   * injects the faults of the fault plan.
+   */
   readonly #faultyWires: WeakMap<Wire, FaultyWire> = new WeakMap();
   /**
    * For each connection that carries parameters: the object that sends this Cloud TPU's parameters
@@ -182,8 +186,8 @@ export class Carrier {
   }
 
   /**
-   * Returns how long the all-reduces of the last step waited for frames, as `StepReport.linkWaitMs`.
-   * Call once after each step. The list is empty outside a membership.
+   * Returns how long the all-reduces of the last step waited for frames, in ms, for each link that
+   * enters this Cloud TPU. Call once after each step. Outside a membership the list is empty.
    */
   takeWaits(): number[] {
     return this.#ici?.takeWaits() ?? [];
@@ -276,7 +280,10 @@ export class Carrier {
     this.#parts.trouble(peer, refusal ?? ended);
   }
 
-  /** Returns the wire with which the pump writes to a peer: with the faults of the plan, if any. */
+  /**
+   * Returns the wire on which the pump writes to `peer`. If the fault plan has faults of links,
+   * this is an object that injects the faults and then writes to `wire`; otherwise `wire` itself.
+   */
   #faulty(wire: Wire, peer: number): Wire {
     const { linkFaults, hosting } = this.#parts;
     if (linkFaults === undefined) return wire;

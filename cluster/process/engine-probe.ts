@@ -3,22 +3,28 @@ import type { OnHop } from '../../src/fabric/lane.ts';
 import { Injector } from '../../src/fault/injector.ts';
 import { endsWorker, type Fault, isLinkFault } from '../../src/fault/plan.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
+import { askOutside } from '../containers/request.ts';
 import type { LinkFaults } from '../net/link-faults.ts';
 import { endWorker, ledgerOf, type ProbeTask, sleep } from '../threads/probe.ts';
 
 /**
- * Injects the faults of a plan at hops of an all-reduce, on the main thread of a worker's process,
- * where the all-reduces run. It exists only if a plan has faults for this Cloud TPU. The faults at
- * other positions are injected by the thread of the cores (`WorkerProbe`).
+ * Injects those faults of the fault plan that begin at a hop of an all-reduce. Runs on the main
+ * thread of a worker's process, as the all-reduces do. Exists only if the plan has faults for this
+ * Cloud TPU. Other faults are injected by the thread of the cores (`WorkerProbe`).
  */
 export class EngineProbe {
   readonly #injector: Injector;
+  readonly #requests: string | undefined;
   readonly #links: LinkFaults | undefined;
   #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
 
-  /** `links` has the faults of links under way; undefined if the plan has none. */
+  /**
+   * `links` injects the faults of links that have begun; undefined if the plan has no faults of
+   * links.
+   */
   constructor(task: ProbeTask, links: LinkFaults | undefined) {
     this.#injector = new Injector(task.faults, ledgerOf(task));
+    this.#requests = task.requests;
     this.#links = links;
   }
 
@@ -32,7 +38,7 @@ export class EngineProbe {
   readonly hop: OnHop = (bucket, phase, hop) => {
     if (this.#injector.isDone || this.#order.program !== trainProgram) return;
     const point = { kind: 'step', step: this.#order.step + 1, phase, bucket, hop } as const;
-    for (const { fault } of this.#injector.reached(point)) {
+    for (const { fault } of askOutside(this.#requests, this.#injector.reached(point))) {
       if (isLinkFault(fault)) this.#links?.begin(fault);
       else inject(fault);
     }
@@ -40,7 +46,8 @@ export class EngineProbe {
 }
 
 function inject(fault: Fault): void {
-  // `supported` refuses the other kinds at hops of a pod of processes.
+  // Other kinds of faults cannot occur here: the check of the fault plan refuses them at hops in a
+  // pod of processes.
   if (endsWorker(fault)) endWorker(fault.fault, true);
   else if (fault.fault === 'pause') sleep(fault.for.ms ?? 0);
 }

@@ -9,14 +9,14 @@ import { beatMs } from '../net/trouble.ts';
 import type { ProcessLayout } from './layout.ts';
 
 /**
- * Time, in ms, after which the engine is called again while an all-reduce is under way, even if
- * nothing arrives. So a much longer time between two calls is no wait for other Cloud TPUs: it
- * means that the whole process was paused.
+ * Time, in ms, after which a timer calls the engine again while an all-reduce is under way, even if
+ * no frame arrives. If much more time passes between two calls, the timer could not run, so the
+ * whole process was paused. Such a pause is no wait for other Cloud TPUs.
  */
 const pollMs = 20;
 /**
- * Longest time, in ms, between two calls of the engine that counts as a wait. If more time passes
- * between two calls, the rest of the time is a pause of the process.
+ * At most this many ms between two calls of the engine count as a wait for other Cloud TPUs. If
+ * more time passes, the rest counts as a pause of the process.
  */
 const idleMsMax = 25;
 
@@ -33,20 +33,20 @@ export interface IciParts {
    * through a socket. `cause` is the reason.
    */
   readonly unshared: (peer: number, cause: string) => void;
-  /** Called when nothing has been heard from a peer for `silentMs` of net/trouble.ts; once for each peer. */
+  /** Called when nothing has arrived from a peer for longer than `silentMs`; once for each peer. */
   readonly silent: (peer: number) => void;
   /**
-   * Called before each hop of an all-reduce. Undefined unless the fault plan of the run has faults
-   * for this Cloud TPU.
+   * Called before each hop of an all-reduce, to inject faults. A hop receives a frame, sends a
+   * frame, or does both. Undefined if no fault plan has a fault for this Cloud TPU.
    */
   readonly onHop?: OnHop;
 }
 
 /**
  * The ICI (inter-core interconnect) of one Cloud TPU for one membership: the links, and the engine
- * that runs all-reduces over them. The ICI runs on the main thread of the process, where the
- * sockets are. The engine sums and forwards an incoming frame at once. The engine wakes the thread
- * of the cores only when all frames of a bucket of gradients are summed.
+ * that runs all-reduces over them. Both run on the main thread of the process, where the sockets
+ * are. The engine sums and forwards each frame as soon as it arrives. The cores run on another
+ * thread, which the engine wakes only when all frames of a bucket of gradients are summed.
  */
 export class Ici {
   readonly pump: Pump;
@@ -55,7 +55,7 @@ export class Ici {
   readonly #silent: (peer: number) => void;
   readonly #reported: Set<number> = new Set();
   #beats: NodeJS.Timeout | undefined;
-  /** The next call of the engine (see {@link pollMs}); undefined if no all-reduce is under way. */
+  /** Timer that calls the engine again (see {@link pollMs}); undefined if no timer is set. */
   #poll: NodeJS.Timeout | undefined;
   #isRunning = false;
 

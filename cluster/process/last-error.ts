@@ -46,10 +46,10 @@ export function lastErrorAmong(lines: readonly string[]): LastError | undefined 
 }
 
 /**
- * Returns the line that most likely says why the process ended. Looks only at lines that are not
- * JSON: V8 or the loader of the system wrote these lines. Both write the cause first, so the result
- * is the first line with a word like "fatal". If no line has such a word, the result is the first
- * of these lines. White space is collapsed.
+ * Returns the line that most likely says why the process ended, with its white space collapsed. Log
+ * lines of the process are JSON; all other lines come from V8 or from the loader of the system.
+ * Both write the cause first. So the result is the first such line with a word like "fatal". If
+ * there is none, the result is the first line that is not JSON.
  */
 function foreign(lines: readonly string[]): string | undefined {
   // A line that begins like JSON but does not parse is a log line of the process itself, cut off

@@ -17,9 +17,9 @@ import { bucketPlaces } from '../threads/ports.ts';
 /** Memory layout of the process of one Cloud TPU. Places are byte addresses. */
 export interface ProcessLayout {
   /**
-   * The part of the layout that the thread of the cores uses, in the form of a pod of threads: with
-   * an entry for each Cloud TPU of the slice. All entries are the same, and only the entry of this
-   * process's Cloud TPU is used.
+   * Memory that the thread of the cores uses. A pod of threads has the same type of layout, with an
+   * entry for each Cloud TPU of the slice. In a process, all entries are equal, and the thread uses
+   * only the entry of its own Cloud TPU.
    */
   readonly threads: Layout;
   /** Links of the whole slice. Only the links that end at this Cloud TPU are used. */
@@ -35,9 +35,9 @@ export interface ProcessLayout {
 }
 
 /**
- * Lays out the memory of the process of one Cloud TPU. First comes the layout that a pod of threads
- * with a single Cloud TPU would have. Then come the links of the whole slice, the all-reduce
- * engine, and the pump (which moves frames between links and sockets).
+ * Lays out the memory of the process of one Cloud TPU. First comes the memory of the thread of the
+ * cores, laid out as for a pod of threads with a single Cloud TPU. Then come the links of the whole
+ * slice, the all-reduce engine, and the pump, which moves frames between links and sockets.
  */
 export function layOutProcess(hosting: Hosting, executables: readonly Executable[]): ProcessLayout {
   const { torus } = hosting;

@@ -26,13 +26,13 @@ interface Feed {
   readonly queue: InfeedQueue;
   readonly scratch: FillScratch;
   /**
-   * Step of the program that the queue counts as step 0. The queue counts from 0 again whenever it
-   * is emptied.
+   * Index, in the program, of the step that has index 0 in the queue. When a queue is emptied, the
+   * first step that is filled in afterwards gets index 0.
    */
   readonly base: number;
   /**
-   * Step that the loader fills next, as the queue counts steps. In the program it is step `base` +
-   * `next`.
+   * Index, in the queue, of the step whose samples the loader makes next. In the program this step
+   * has the index `base` + `next`.
    */
   next: number;
   /**
@@ -50,8 +50,8 @@ const samplesPerTurn = 8;
 
 /**
  * Loads the samples of all programs of one Cloud TPU on the main thread of its process, a few at a
- * time between other events. One Cloud TPU needs so few samples that a thread of its own would cost
- * more than the loading.
+ * time between other events. One Cloud TPU needs so few samples that a separate thread for the
+ * loader would cost more than the loading itself.
  */
 export class Loader {
   readonly #parts: LoaderParts;
@@ -86,8 +86,8 @@ export class Loader {
   }
 
   /**
-   * Schedules more loading after other pending events. Called when a slot of a queue may be free
-   * again.
+   * Lets the loader continue after all events that are pending now. Called when a slot of a queue
+   * may be free again.
    */
   wake(): void {
     this.#turn ??= setImmediate(() => this.#takeTurn());
@@ -123,7 +123,10 @@ export class Loader {
     return splitOf(source, pair);
   }
 
-  /** Makes a few samples for one feed, and schedules the next call unless all queues are full. */
+  /**
+   * If a queue has a free slot, makes a few samples for that queue and schedules the next call. If
+   * all queues are full, does nothing.
+   */
   #takeTurn(): void {
     this.#turn = undefined;
     const feed = this.#nextFeed();
@@ -170,10 +173,10 @@ function fillSome(feed: Feed, tpu: number): boolean {
 }
 
 /**
- * Converts the index of a program's step to the index of a step of `plan`, which assigns samples to
- * cores. A training plan has no end, so both indices are equal. An evaluation plan covers the
- * dataset once and then starts again, so the index in the plan is `step` modulo the steps of one
- * pass.
+ * Returns the index in `plan` for the step with the index `step` of a program. The plan says which
+ * core gets which samples in each step. A training plan has no end, so both indices are equal. An
+ * evaluation plan covers the dataset once. Its steps are then repeated, so its index is `step`
+ * modulo the number of its steps.
  */
 function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
   return order === 'training' ? step : step % stepsPerPass(plan);

@@ -65,7 +65,8 @@ export class JoinedProcess {
   }
 
   /**
-   * Passes a message of the process to the pod that has given it a Cloud TPU. Called by the lobby.
+   * Passes a message of this process to the pod in which this process has a Cloud TPU. Called by
+   * the lobby.
    */
   message(message: FromNode): void {
     this.#events?.message(message);
@@ -83,7 +84,10 @@ export class JoinedProcess {
  * failure detector finds a hung worker earlier: it sees that the worker makes no progress.
  */
 const heartbeatMs = 20_000;
-/** Longest time in ms that the lobby waits for the answers (`dismissed`) to `dismiss`. */
+/**
+ * Before the lobby closes, it waits for answers to the message `dismiss`: at most this many ms
+ * longer than for workers that are still starting.
+ */
 const dismissMsLimit = 3000;
 
 /** Options of {@link Lobby.dismiss}, which tells all workers that the run is over. */
@@ -168,10 +172,11 @@ export class Lobby {
 
   /**
    * Tells the workers' processes that the run is over, then closes the lobby. Sends `dismiss` to
-   * every connected process, and to every process that joins while the lobby waits. A process
-   * counts as told when it has answered or disconnected. The lobby waits until `expected` processes
-   * are told, but at most `withinMs`. It also waits until every process that was sent `dismiss` is
-   * told, but at most `withinMs + dismissMsLimit` after the call.
+   * every connected process, and to every process that joins before the lobby closes. A process
+   * counts as told when it has answered or disconnected.
+   *
+   * First waits until `expected` processes are told, but at most `withinMs` ms. Then waits until
+   * every process that was sent `dismiss` is told, but at most `dismissMsLimit` ms more.
    */
   async dismiss({ expected, withinMs, lingerMs }: Dismissal): Promise<void> {
     this.#isClosing = true;

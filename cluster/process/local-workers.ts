@@ -26,18 +26,18 @@ export interface LocalWorkersOptions {
 }
 
 /**
- * Interval in ms at which the workers that an earlier master started are checked for deaths. All
- * other workers are children of this process, so Node reports their exit.
+ * Interval in ms between two checks whether the workers that an earlier master started are alive.
+ * The workers that this master has started are its child processes, so Node reports their exit.
  */
 const lookMs = 250;
 /**
- * Lifetime in ms below which a process counts as short-lived. After two or more short-lived
- * processes in succession, the next start is delayed.
+ * A process that lives for less than this many ms counts as short-lived. If two or more processes
+ * of a Cloud TPU in succession were short-lived, the next start for that Cloud TPU is delayed.
  */
 const shortLifeMs = 5000;
 /**
- * Delay in ms of the next start after two short-lived processes in succession. Each further
- * short-lived process doubles the delay.
+ * Delay in ms of the next start for a Cloud TPU with two short-lived processes in succession. Each
+ * further short-lived process doubles the delay.
  */
 const firstDelayMs = 100;
 /** Upper limit of the delay, in ms, after any number of short-lived processes. */

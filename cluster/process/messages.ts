@@ -31,9 +31,9 @@ export type ToNode =
   /** Gives the process Cloud TPU `tpu`. `assignment` is an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
   /**
-   * Addresses at which the Cloud TPUs accept connections that carry tensors, ordered by the number
-   * of the Cloud TPU. They hold for one membership, the one whose number is `generation`. The
-   * master sends this message before every `load`.
+   * Addresses at which the Cloud TPUs accept connections that carry tensors, in the order of the
+   * numbers of the Cloud TPUs. The addresses are valid only in the membership with the number
+   * `generation`. The master sends this message before every `load`.
    */
   | {
       readonly kind: 'membership';
@@ -47,16 +47,15 @@ export type ToNode =
    */
   | { readonly kind: 'host'; readonly tpu: number }
   /**
-   * Tells the process that the run is over. The process answers `dismissed`, and keeps running
-   * until `lingerMs` ms after the end of the master, so that the master ends first. Some container
-   * engines stop all containers as soon as one has ended, and report the exit code of that
-   * container. This must be the exit code of the master.
+   * Tells the process that the run is over. The process answers `dismissed` and ends `lingerMs` ms
+   * after the master. The reason: some container engines stop all containers as soon as one has
+   * ended, and report the exit code of that container. So the master must end first.
    */
   | { readonly kind: 'dismiss'; readonly lingerMs: number }
   /**
    * Sets a program's parameters to the values that earlier `write` messages brought in pieces.
-   * `hash` is the hash of all these values. If the process has received other values, it sets
-   * nothing and answers with the reason.
+   * `hash` is the hash of all values that were sent. If the values that have arrived have another
+   * hash, the process sets nothing and answers with the reason.
    */
   | ({ readonly kind: 'set'; readonly hash: string } & Request)
   /**
@@ -65,8 +64,8 @@ export type ToNode =
    */
   | ({ readonly kind: 'write'; readonly bytes: Uint8Array } & Request & Piece)
   /**
-   * Asks for `length` bytes of a parameter. If `length` is larger than {@link pieceBytesMax}, the
-   * answer has only {@link pieceBytesMax} bytes.
+   * Asks for `length` bytes of a parameter. The answer has at most {@link pieceBytesMax} bytes,
+   * even if `length` is larger.
    */
   | ({ readonly kind: 'read'; readonly length: number } & Request & Piece)
   /** Makes the process copy a program's parameters from the process of Cloud TPU `peer`. */

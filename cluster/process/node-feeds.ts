@@ -15,8 +15,9 @@ export class NodeFeeds {
    */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
-   * bases[p]: the first step of program p that was loaded since its queue was last emptied; −1
-   * before `begin`. Step s of program p has number s − bases[p] in the queue.
+   * bases[p]: index of the first step of program p that was loaded after the queue was last
+   * emptied; −1 before `begin`. This step has index 0 in the queue, so step s has index s −
+   * bases[p].
    */
   #bases: number[];
   /**
@@ -54,8 +55,8 @@ export class NodeFeeds {
   }
 
   /**
-   * Makes the queue of each program p continue at step `steps[p]`. If all queues already continue
-   * there, loaded samples are kept. Otherwise all queues are emptied and loaded again. Call only
+   * Makes `steps[p]` the next step in the queue of each program p. If this already holds for all
+   * queues, keeps the loaded samples. Otherwise empties all queues and loads them again. Call only
    * while no core reads its infeed.
    */
   async begin(steps: readonly number[]): Promise<void> {
@@ -81,8 +82,8 @@ export class NodeFeeds {
   }
 
   /**
-   * True if the loader runs and only the infeed slot of step `step` − 1 must still be released for
-   * the given program's queue to continue at `step`.
+   * True if the loader runs and the slot of step `step` − 1 is the only one that must be released
+   * before the queue of the given program continues at step `step`.
    */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;

@@ -55,7 +55,7 @@ const nothing = new Uint8Array(0);
 
 /** Kinds of messages for a worker's process as a whole, not for one of its Cloud TPUs. */
 type Outside = { readonly kind: 'code' | 'welcome' | 'host' | 'dismiss' };
-/** Messages for one Cloud TPU of a process, and so for its {@link Node}. */
+/** Messages for one Cloud TPU of a process. The {@link Node} of that Cloud TPU handles them. */
 export type ToSeat = Exclude<ToNode, Outside>;
 
 /** Period of the heartbeat messages, in ms. */
@@ -90,9 +90,8 @@ export class Node {
    */
   #waits = 0;
   /**
-   * Resolves when all messages received so far have been processed. Messages are processed one at a
-   * time, in order of arrival. Some take long, so without this rule a later message could overtake
-   * them.
+   * Resolves when all messages received so far have been processed. Messages are processed in order
+   * of arrival. While a message takes long, all later messages wait.
    */
   #work: Promise<void> = Promise.resolve();
   /**
@@ -185,8 +184,8 @@ export class Node {
   }
 
   /**
-   * Ends all waits of the cores after the connection to the master is lost. Memory and parameters
-   * are kept for the next master.
+   * Called when the connection to the master is lost. Ends all waits of the cores for other Cloud
+   * TPUs. Memory and parameters are kept for the next master.
    */
   pause(): void {
     this.#carrier.abort();
@@ -398,9 +397,9 @@ export class Node {
   }
 
   /**
-   * Handles the end of a connection that carries a link. Reports the peer to the master
-   * (`accused`): at once if this node received a corrupt frame, otherwise only if no new membership begins
-   * within `troubleMs`.
+   * Called when a connection that carries a link has ended. Reports the peer to the master with the
+   * message `accused`. If this node has found a frame corrupt or lost, reports the peer at once.
+   * Otherwise waits for `troubleMs` ms, and reports the peer only if no new membership has begun.
    */
   #trouble(peer: number, refusal: Refusal): void {
     this.#options.log('link-trouble', { peer, cause: refusal.text });
@@ -414,7 +413,10 @@ export class Node {
   }
 }
 
-/** Returns the faults of the links that leave a Cloud TPU. Their random numbers follow from `tpu`. */
+/**
+ * Returns the object that injects faults into the links that leave Cloud TPU `tpu`. The object
+ * takes its random numbers from a generator with the seed `tpu`.
+ */
 function linkFaultsOf(tpu: number, topology: Topology, torus: Torus): LinkFaults {
   return new LinkFaults(topology, torus, mulberry32(tpu), () => performance.now());
 }

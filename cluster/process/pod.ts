@@ -46,10 +46,10 @@ export interface ProcessPodOptions extends PodOptions {
    */
   readonly keepsWorkers?: () => boolean;
   /**
-   * True if the master watches the workers' processes and calls `died` for each death. Matters only
-   * for a worker whose connection ends before the worker has joined. If true, the worker counts as
-   * lost when `died` is called. If false, the worker counts as lost at once, unless the master has
-   * ended the connection and the worker has not reported `unable`.
+   * True if the master watches the workers' processes and calls `died` for each death. Decides when
+   * a worker counts as lost whose connection ends before the worker has joined. If true, the worker
+   * counts as lost when `died` is called. If false, the worker counts as lost at once if it has
+   * reported `unable` or if the master has not ended the connection itself.
    */
   readonly isWatched?: boolean;
   /**
@@ -115,7 +115,10 @@ export async function openProcessPod(options: ProcessPodOptions): Promise<Proces
   return pod;
 }
 
-/** Period, in ms, of the samples of all progress counters for the failure detector. */
+/**
+ * Interval in ms at which the progress counters of all Cloud TPUs are passed to the failure
+ * detector.
+ */
 const samplePeriodMs = 200;
 /** Longest time in ms that a closing pod waits until the workers have given up their Cloud TPUs. */
 const leaveMsLimit = 3000;
@@ -132,8 +135,8 @@ const retryMs = 200;
  */
 const fanOut = 4;
 /**
- * Time in ms without a new worker after which the master, while the pod starts, stops waiting for
- * more workers. The workers that have joined then also emulate the remaining Cloud TPUs.
+ * While the pod starts: if no new worker joins for this many ms, the master stops waiting for more
+ * workers. The workers that have joined then also emulate the remaining Cloud TPUs.
  */
 const quietMsLimit = 30_000;
 /**
@@ -172,8 +175,8 @@ type Unnumbered<T> = T extends unknown ? Omit<T, 'id'> : never;
 type Asked = Extract<ToNode, Request>;
 
 /**
- * A pod of processes: passes the messages of the workers to the master's state machine (through the
- * driver) and performs what the state machine decides.
+ * A pod of processes. The driver holds the state machine of the master. This class passes the
+ * messages of the workers to the driver, and performs what the state machine decides.
  */
 class Processes implements ProcessPod, Crew {
   readonly topology: Topology;
@@ -346,8 +349,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * True while free Cloud TPUs are reserved for their former workers: during the first `returnMs`
-   * of a master that continues a run.
+   * True while each free Cloud TPU is reserved for its former worker: if this master continues a
+   * run, for the first `returnMs` ms after its start.
    */
   #awaitsReturns(): boolean {
     const isNew = performance.now() - this.#openedMs < returnMs;
@@ -415,11 +418,13 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Handles the end of a worker's connection, and decides whether the worker counts as lost. A
-   * worker that has joined always counts as lost. A worker that has not joined does not if the
-   * master watches the worker's process (`isWatched`), because `died` reports its death. Otherwise
-   * the worker counts as lost, unless the master has ended the connection and the worker has not
-   * reported `unable`.
+   * Handles the end of a worker's connection, and decides whether the worker counts as lost:
+   *
+   * - A worker that has joined counts as lost.
+   * - A worker that has not joined does not count as lost if the master watches its process
+   *   (`isWatched`), because `died` reports the death of that process.
+   * - Any other worker counts as lost if it has reported `unable`, or if the master has not ended
+   *   the connection itself.
    */
   #closed(member: Member, refusal: Refusal | undefined): void {
     const isItsEnd = refusal === undefined || refusal.code === 'peer';
@@ -711,9 +716,7 @@ class Processes implements ProcessPod, Crew {
   }
 }
 
-/**
- * Placeholder for the address at which a Cloud TPU serves its tensors, if there is no such address.
- */
+/** Placeholder for the address of a Cloud TPU if no process has reported an address for it. */
 const noOffer: TensorOffer = { host: '', port: 0 };
 
 function addAll(counts: Map<number, number>, more: ReadonlyMap<number, number>): void {

@@ -6,9 +6,9 @@ import { readSmallText } from '../../src/files/read.ts';
 import { tokenPath } from '../net/token.ts';
 
 /**
- * Name of the note: a file by which the master says that the run of this pod is over. A worker that
- * starts late and finds no master reads the note and ends. The file lies beside the join token, in
- * a folder that the containers of a pod on one machine share.
+ * Name of a file, the note, by which the master says that the run of this pod is over. A worker
+ * that starts late and finds no master reads the note and ends. The note lies beside the file of
+ * the token, in a folder that all containers of a pod on one machine share.
  */
 const noteFile = 'run-over.json';
 
@@ -39,10 +39,10 @@ export function noteRunOver(env: Env): void {
 }
 
 /**
- * Shortest time in s from the end of the run, as stated in the note, to the end of a worker that
- * reads the note. Within this time the master's container ends, so that it ends first. Some
- * container engines stop all containers as soon as one has ended, and report the exit code of that
- * container. This must be the exit code of the master.
+ * Time in s that a worker which reads the note keeps running after the end of the run, at least.
+ * Within this time the master's container ends. Some container engines stop all containers as soon
+ * as one has ended, and report the exit code of that container. So the master's container must end
+ * first.
  */
 const lingerS = 2;
 

@@ -39,8 +39,9 @@ function folders(): readonly string[] {
 }
 
 /**
- * True if a file can be made at `path`. The function makes a folder at `path` and removes it,
- * because the permissions alone do not show whether the disk is full or read-only.
+ * True if a socket can be made at `path`. The permissions of the folder do not show whether the
+ * disk is full or read-only. So the function tries it: it makes a folder at `path` and removes it
+ * again.
  */
 function isUsable(path: string): boolean {
   try {

@@ -35,9 +35,9 @@ export const processesFile = 'processes';
 
 /**
  * Node flags that save memory in workers. A pod has many workers, each with two V8 isolates. The
- * first flag limits V8's young generation to 3 MB (three times the value of the flag). That is
- * enough, because a step allocates almost nothing. The second flag gives V8 one thread for its own
- * work. The third flag makes the function `gc` available to collector.ts.
+ * first flag limits V8's young generation to three times its value, which is 3 MB. This suffices,
+ * because a step allocates almost nothing. The second flag gives V8 one thread for its own work.
+ * The third flag makes the function `gc` available, which collects garbage at once.
  */
 export const leanFlags: readonly string[] = [
   '--max-semi-space-size=1',
@@ -47,9 +47,8 @@ export const leanFlags: readonly string[] = [
 
 /**
  * Node flags of a master. A master allocates memory for every message and request. The flag limits
- * V8's young generation to 12 MB (three times the value of the flag); the default is 48 MB. With
- * the flag, the memory of a master hardly grows in a million requests, and the master is as fast as
- * without the flag.
+ * V8's young generation to three times its value, which is 12 MB instead of 48 MB. With this limit,
+ * the memory of a master hardly grows in a million requests, and the master is not slower.
  */
 export const masterFlags: readonly string[] = ['--max-semi-space-size=4'];
 
@@ -101,8 +100,8 @@ function startProgram(
   lock?: Lock,
 ): ChildProcess {
   const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
-  // `pod status` and other commands parse this log as JSON. They format its lines as text when they
-  // print them.
+  // `pod status` and other commands parse this log as JSON. When they print a line of the log, they
+  // format the line as text.
   const ours = { POD_LOG_FORMAT: 'json', POD_STATUS_FILE: join(folder, `${name}.status`) };
   let child: ChildProcess;
   try {
@@ -114,7 +113,8 @@ function startProgram(
   } finally {
     closeSync(log);
   }
-  // A failed start is reported below through the missing pid, so the `error` event is ignored.
+  // If the start fails, the pid is undefined, and an error is thrown below. So the event `error`
+  // can be ignored.
   child.on('error', () => undefined);
   const { pid } = child;
   if (pid === undefined) {

@@ -14,8 +14,8 @@ interface Entry {
  */
 export class Agenda {
   /**
-   * A binary heap. The parent of entry i is entry ⌊(i − 1) / 2⌋. The event of the parent never
-   * happens later than that of entry i.
+   * A binary heap. The parent of entry i is entry ⌊(i − 1) / 2⌋. The event of entry i never happens
+   * before the event of its parent.
    */
   readonly #heap: Entry[] = [];
   #nowUs = 0;
@@ -38,7 +38,8 @@ export class Agenda {
 
   /** Adds an event that happens at virtual time `us`, in microseconds. */
   at(us: number, act: () => void): void {
-    // Not `assert`, which would make the text of the error for each of very many events.
+    // A call of `assert` would make the text of its error even if no error occurs, and there are
+    // very many events.
     if (!(us >= this.#nowUs && Number.isSafeInteger(us))) broken(`an event at ${us} µs`);
     const heap = this.#heap;
     const entry: Entry = { us, order: this.#added++, act };

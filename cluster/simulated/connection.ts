@@ -8,23 +8,30 @@ import type { SimulatedIci } from './ici.ts';
 
 /** What a connection needs from the network. */
 export interface Carrier {
-  /** Returns the path of the bytes from `from` to `to`, with the faults of links. */
+  /**
+   * Returns the path that bytes take from `from` to `to`. The path applies the faults of links to
+   * the bytes.
+   */
   pathOf(connection: Connection, way: Way, from: SimulatedIci, to: SimulatedIci): FaultyPath;
   /** Brings bytes to the other end of the connection. `way` is the direction. */
   carry(connection: Connection, way: Way, bytes: Buffer): void;
   /**
-   * Called when one end notices that the connection has ended. `ici` has the links of the Cloud TPU
-   * at this end, which is still in the membership. `peer` is the Cloud TPU at the other end.
+   * Called when one end notices that the connection has ended. `ici` contains the links of the
+   * Cloud TPU at this end. This Cloud TPU is still in the membership. `peer` is the number of the
+   * Cloud TPU at the other end.
    */
   trouble(ici: SimulatedIci, peer: number, refusal: Refusal): void;
   /**
-   * Called when one end has closed: tells the other end, after a while. `way` is the direction in
-   * which the news travels.
+   * Called when one end has closed. Tells the other end, after some virtual time. `way` is the
+   * direction from the closed end to the other end.
    */
   closing(connection: Connection, way: Way): void;
 }
 
-/** Direction of bytes on a connection: 0 frames to the receiver, 1 credits to the sender. */
+/**
+ * Direction of bytes on a connection. Direction 0 carries frames from the sender to the receiver.
+ * Direction 1 carries credits from the receiver to the sender.
+ */
 export type Way = 0 | 1;
 
 /** One direction of a connection. */
@@ -34,8 +41,9 @@ interface Stream {
   /** Virtual time, in microseconds, at which the newest bytes arrive. */
   lastUs: number;
   /**
-   * The newest bytes, and the virtual time, in microseconds, at which they were sent. Bytes that
-   * are sent at the same time join them; all of them then arrive together.
+   * The bytes that were sent last, and the virtual time, in microseconds, at which they were sent.
+   * If more bytes are sent at the same time, they are added to these bytes, and all of them arrive
+   * together.
    */
   newest: { readonly sentUs: number; readonly pieces: Buffer[] } | undefined;
   readonly path: FaultyPath;
@@ -54,7 +62,10 @@ export class Connection {
   readonly #wires: readonly [Wire, Wire];
   /** For each direction: true if its receiving end has closed. */
   readonly #isClosed: [boolean, boolean] = [false, false];
-  /** Bytes that the receiver sends while the constructor runs. The constructor sends them on. */
+  /**
+   * Bytes that the receiver sends while the constructor of the connection runs. At its end, the
+   * constructor passes these bytes on.
+   */
   readonly #early: Buffer[] = [];
 
   constructor(sender: SimulatedIci, receiver: SimulatedIci, carrier: Carrier) {

@@ -43,8 +43,8 @@ export class Cores implements FaultTargets {
   readonly #site: number;
   readonly #options: CoresOptions;
   /**
-   * Called before each hop of an all-reduce. (A hop brings a frame to the next chip.) Undefined if
-   * no fault of the plan concerns this Cloud TPU.
+   * Called before each hop of an all-reduce, to inject faults. A hop receives a frame, sends a
+   * frame, or does both. Undefined if no fault of the plan concerns this Cloud TPU.
    */
   readonly #onHop: OnHop | undefined;
   #ici: SimulatedIci | undefined;
@@ -154,8 +154,9 @@ export class Cores implements FaultTargets {
   #reachHop(...[bucket, phase, hop]: Parameters<OnHop>): void {
     if (this.probe.isDone) return;
     const step = this.#order.step + 1;
-    // A fault plan counts the hops of real Cloud TPUs, which have two chips along each axis. A
-    // simulated Cloud TPU has one chip, so each of its hops stands for two hops of the plan.
+    // The number of a hop in a fault plan is that of an emulated Cloud TPU, which has two chips
+    // along each axis. A simulated Cloud TPU has only one chip, so each of its hops stands for two
+    // hops of the plan.
     const waits = [2 * hop, 2 * hop + 1].flatMap((it) =>
       this.probe.waitsAt({ kind: 'step', step, phase, bucket, hop: it }),
     );
@@ -163,9 +164,10 @@ export class Cores implements FaultTargets {
   }
 
   /**
-   * Returns the outfeed of a step. For the training program: loss, number of correct examples,
-   * learning rate. For the evaluation program: number of correct examples, loss, number of
-   * examples.
+   * Returns the outfeed of a step, one array for each value:
+   *
+   * - of the training program: loss, number of correct examples, learning rate;
+   * - of the evaluation program: number of correct examples, loss, number of examples.
    */
   #outfeed(program: number, loss: number): Uint8Array[] {
     const { batch } = this.#options;
@@ -175,9 +177,9 @@ export class Cores implements FaultTargets {
   }
 
   /**
-   * Returns how long the Cloud TPU waited on each link that enters it, in ms. From each direction
-   * two links enter a real Cloud TPU, but only one enters a simulated one, so its wait is given
-   * twice.
+   * Returns how long the Cloud TPU waited on each link that enters it, in ms. An emulated Cloud TPU
+   * has two such links for each direction, a simulated Cloud TPU only one. So the wait of each
+   * simulated link is given twice.
    */
   #linkWaits(): number[] {
     const waits = this.#ici?.takeWaits() ?? [];

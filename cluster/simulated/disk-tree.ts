@@ -3,14 +3,17 @@ import { at } from '../../src/numerics/assert.ts';
 
 /**
  * Directory of a file system in memory that models a loss of power. `durable` has the entries as
- * they were at the last sync of the directory. Only these would survive a loss of power.
+ * they were at the last sync of the directory. Only these entries would survive a loss of power.
  */
 export interface MemoryDirectory {
   readonly kind: 'directory';
   entries: Map<string, MemoryNode>;
   durable: ReadonlyMap<string, MemoryNode>;
 }
-/** File in memory. `durable` has its bytes at its last sync, which survive a loss of power. */
+/**
+ * File in memory. `durable` has the bytes of the file as they were at its last sync. Only these
+ * bytes would survive a loss of power.
+ */
 export interface MemoryFile {
   readonly kind: 'file';
   bytes: Uint8Array;
@@ -130,12 +133,16 @@ export class DiskTree {
   }
 }
 
-/** Buffers that {@link append} has made. After the bytes of its file a buffer may have room. */
+/**
+ * Buffers that {@link append} has made. Such a buffer may be longer than its file, so that more
+ * bytes can be appended without a copy.
+ */
 const roomy: WeakSet<ArrayBufferLike> = new WeakSet();
 
 /**
- * Appends bytes to a file, not durably: only the next sync makes them durable. Many appends to one
- * file take time in proportion to their bytes, because the buffer of the file grows by doubling.
+ * Appends bytes to a file. The new bytes become durable with the next sync of the file. The buffer
+ * of the file grows by doubling, so the time for many appends is proportional to the number of
+ * appended bytes.
  */
 export function append(file: MemoryFile, more: Uint8Array): void {
   const { bytes } = file;
@@ -152,8 +159,8 @@ export function append(file: MemoryFile, more: Uint8Array): void {
 }
 
 /**
- * Copies bytes of a file, from `position` on, to the start of `target`. Returns how many bytes were
- * copied: fewer than `target` holds if the file ends before.
+ * Copies bytes of a file, from `position` on, to the start of `target`. Returns the number of
+ * copied bytes. It is less than the length of `target` if the file ends first.
  */
 export function read(file: MemoryFile, target: Uint8Array, position: number): number {
   const piece = file.bytes.subarray(position, position + target.length);
@@ -177,9 +184,9 @@ export interface Survival {
   readonly bytes: 'synced' | 'half' | 'all';
 }
 
-/** All changes survive: for the end of a process whose machine goes on. */
+/** For the end of a process whose machine keeps running: all changes survive. */
 export const allSurvives: Survival = { names: () => 'all', bytes: 'all' };
-/** All unsynced changes are lost: for a loss of power. */
+/** For a loss of power: all unsynced changes are lost. */
 export const syncedSurvives: Survival = { names: () => 'synced', bytes: 'synced' };
 
 /** Returns a copy of a directory as it is after a loss of power and a restart of the machine. */

@@ -1,4 +1,4 @@
-import { weightsFile } from '../../src/experiment/checkpoint/checkpoint.ts';
+import { stepOf, weightsFile } from '../../src/experiment/checkpoint/checkpoint.ts';
 import {
   checkpointsAmong,
   type DirectoryLock,
@@ -33,16 +33,19 @@ export interface DiskWorld {
   readonly random: () => number;
   /** Ends all masters. Called when their machine has lost power. */
   readonly lostPower: () => void;
+  /** Called when a fault has damaged the checkpoint of a step. */
+  readonly damaged: (step: number) => void;
   /**
-   * Called when the disk may resolve a promise. The code that awaits the promise then runs before
-   * the next event of the simulation.
+   * Called when the disk is about to resolve or reject a promise. The simulation then lets the code
+   * that awaits the promise run before the next event.
    */
   readonly touch: () => void;
 }
 
 /**
- * Faults that have begun. `full` and `slow` last until their `IsOver` returns true. Each of the
- * others waits for an operation, takes effect on this one operation, and is over.
+ * Faults that have begun. A fault in `full` or `slow` lasts until its function `isOver` returns
+ * true. Each of the other faults waits for an operation that it can spoil, spoils only this one,
+ * and is then over.
  */
 interface DiskFaults {
   readonly full: IsOver[];
@@ -57,7 +60,7 @@ interface DiskFaults {
  * log are done at once; each operation of a checkpoint takes virtual time.
  */
 export class Disk {
-  readonly #tree = new DiskTree();
+  readonly #tree: DiskTree;
   readonly #world: DiskWorld;
   readonly #checkpoints: string;
   /** Process that has locked the folder with the checkpoints; undefined if none has. */
@@ -66,10 +69,19 @@ export class Disk {
     ...{ full: [], slow: [], tearsWrite: false, losesRename: false, damagesCheckpoint: false },
   };
 
-  /** `checkpoints` is the path of the folder with the checkpoints. */
-  constructor(world: DiskWorld, checkpoints: string) {
+  /**
+   * `checkpoints` is the path of the folder with the checkpoints. `tree` contains all files of the
+   * disk.
+   */
+  constructor(world: DiskWorld, checkpoints: string, tree: DiskTree = new DiskTree()) {
     this.#world = world;
     this.#checkpoints = checkpoints;
+    this.#tree = tree;
+  }
+
+  /** Returns a copy of all files, as they would be after a loss of power. */
+  get durable(): DiskTree {
+    return new DiskTree(afterPowerLoss(this.#tree.root, syncedSurvives));
   }
 
   /** Lets a fault of a plan begin. */
@@ -221,7 +233,10 @@ export class Disk {
     }
   }
 
-  /** Changes a byte of the newest checkpoint, if there is one and if a fault waits for it. */
+  /**
+   * If a fault is waiting to damage a checkpoint and a checkpoint exists, changes a byte of the
+   * newest checkpoint.
+   */
   #mayDamage(): void {
     if (!this.#faults.damagesCheckpoint) return;
     const folder = this.#tree.node(this.#checkpoints);
@@ -235,6 +250,7 @@ export class Disk {
     damaged[damaged.length - 1]! ^= 1;
     file.bytes = damaged;
     sync(file);
+    this.#world.damaged(stepOf(newest) ?? 0);
   }
 
   /** Does an operation of a checkpoint, which takes virtual time. */

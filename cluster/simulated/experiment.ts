@@ -28,8 +28,8 @@ export function batchOf({ columns, rows }: Topology): number {
 }
 
 /**
- * Returns the run that `train` trains. Its data set has a number of examples but no contents,
- * because the simulated cores read no examples.
+ * Returns the run that `train` trains. The data set of the run has a number of examples but no
+ * contents, because the simulated cores read no examples.
  */
 export function simulatedExperiment(settings: SimulatedSettings): OpenedRun {
   const { topology, steps, evaluationSteps, recovery, seed } = settings;
@@ -55,8 +55,9 @@ function datasetOf(size: number): Dataset {
 }
 
 /**
- * Returns the two programs of a simulated run, with the initial weights: two numbers that follow
- * from the seed. The programs have no instructions, because the cores are simulated.
+ * Returns the training program and the evaluation program of a simulated run, with the initial
+ * weights. The programs have no instructions, because the cores are simulated. The weights are two
+ * numbers, which are computed from the seed.
  */
 export function simulatedPrograms({ buckets, seed }: SimulatedSettings): Programs {
   const train: Executable = {

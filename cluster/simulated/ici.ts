@@ -10,9 +10,9 @@ import { LocalLink } from './local-link.ts';
 import type { PodMemory } from './memory.ts';
 
 /**
- * The links of one simulated Cloud TPU for one membership, and the all-reduces over them. Lanes,
- * frames, checks and credits are the same code as in a pod of processes; only the connections,
- * which carry the bytes, are simulated.
+ * The links of one simulated Cloud TPU for one membership, and the all-reduces over them. The code
+ * of the lanes, frames, checks and credits is the same as in a pod of processes. Only the
+ * connections, which carry the bytes, are simulated.
  */
 export class SimulatedIci {
   readonly tpu: number;
@@ -28,9 +28,12 @@ export class SimulatedIci {
   readonly #nowMs: () => number;
   /** Error that an all-reduce has thrown; undefined if it has thrown none. */
   #error: unknown;
-  /** Virtual time of the call of `standStill`; undefined while the all-reduces run. */
+  /** Virtual time, in ms, at which `standStill` was called; undefined while the all-reduces run. */
   #stillSinceMs: number | undefined;
-  /** Virtual time from `standStill` to `goOn`, summed over all earlier pauses. */
+  /**
+   * Total length of all earlier pauses, in ms of virtual time. A pause lasts from `standStill` to
+   * `goOn`.
+   */
   #stillMs = 0;
   #isOver = false;
 
@@ -100,8 +103,9 @@ export class SimulatedIci {
   }
 
   /**
-   * Tells the peers that the worker lives. Returns the peers from which nothing has arrived for
-   * many beats, and during an all-reduce also the peers without a connection. Call once a second.
+   * Call once a second. Tells the peers that the worker lives. Returns the peers from which nothing
+   * has arrived during many calls. Calls during which a peer has no connection count only if an
+   * all-reduce is under way.
    */
   beat(): readonly number[] {
     return this.pump.beat(this.#allReduce.isBusy);

@@ -67,7 +67,10 @@ export class Life {
   readonly #events: LifeEvents;
   #state: WorkerState;
   #work: Work | undefined;
-  /** Bucket whose sum the worker waits for, and since when, in microseconds of virtual time. */
+  /**
+   * Bucket whose sum the worker waits for, and the virtual time, in microseconds, at which this
+   * wait began; undefined if the worker waits for no sum.
+   */
   #awaited: { readonly bucket: number; readonly sinceUs: number } | undefined;
   #isStill = false;
   #isOver = false;

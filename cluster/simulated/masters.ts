@@ -13,6 +13,7 @@ import { endInLog, type LoggedWorld, recordFailure, trainLogged } from '../maste
 import type { Agenda } from './agenda.ts';
 import type { Disk } from './disk.ts';
 import type { Network } from './network.ts';
+import { paths } from './paths.ts';
 import { openSimulatedPod } from './pod.ts';
 import { Killed, Process } from './process.ts';
 import type { SimulationRecord } from './record.ts';
@@ -39,9 +40,6 @@ export interface MastersParts {
   readonly random: () => number;
   readonly record: SimulationRecord;
 }
-
-/** Paths on the disk of the masters. */
-export const paths = { log: '/run/commits.jsonl', checkpoints: '/run/checkpoints' } as const;
 
 interface Master {
   readonly number: number;

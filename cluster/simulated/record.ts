@@ -1,6 +1,7 @@
 import type { StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
 import { evaluateProgram } from '../../src/experiment/program-index.ts';
 import { scalar } from '../../src/experiment/step-event.ts';
+import type { CheckpointSeen } from '../../src/fault/kept.ts';
 import type { CommitSeen, Observation } from '../../src/fault/verdict.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { Commit } from '../../src/pod/pod.ts';
@@ -13,6 +14,10 @@ export class SimulationRecord {
   readonly commits: CommitSeen[] = [];
   /** Batches that were evaluated. If several masters evaluated, only those of the last one. */
   readonly evaluation: CommitSeen[] = [];
+  /** Checkpoints that `train` has told as saved, in order of time. */
+  readonly saves: CheckpointSeen[] = [];
+  /** Checkpoints that a fault has damaged, in order of time. */
+  readonly damages: CheckpointSeen[] = [];
   readonly #notes: Observation['notes'][number][] = [];
   readonly #injections: Observation['injections'][number][] = [];
   readonly #stragglers: Observation['stragglers'][number][] = [];
@@ -53,6 +58,7 @@ export class SimulationRecord {
   /** Records an event that `train` has told. */
   told(event: TrainEvent): void {
     if (event.kind === 'step') this.#commit(event);
+    if (event.kind === 'checkpoint') this.saves.push({ ms: this.#nowMs(), step: event.step });
     if (event.kind === 'straggler') this.#stragglers.push({ ms: this.#nowMs(), tpu: event.tpu });
     if (event.kind === 'ready' && this.#beginMs === 0) this.#beginMs = this.#nowMs();
     if (event.kind === 'evaluating') {
@@ -61,6 +67,11 @@ export class SimulationRecord {
       // dropped.
       this.evaluation.length = 0;
     }
+  }
+
+  /** Records that a fault has damaged the checkpoint of a step. */
+  damaged(step: number): void {
+    this.damages.push({ ms: this.#nowMs(), step });
   }
 
   /** Records a batch of the evaluation. */

@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type { Grid } from '../../src/fabric/torus.ts';
 import { type Due, dueAt, type Ledger } from '../../src/fault/injector.ts';
 import { type Fault, isLinkFault } from '../../src/fault/plan.ts';
+import { greetRunner } from '../containers/request.ts';
 
 /** Environment variable with the path of a file of faults. Set only while a fault plan runs. */
 export const faultsVariable = 'POD_FAULTS';
@@ -12,30 +13,34 @@ export interface FaultFile {
   readonly faults: readonly Fault[];
   /** Path of the file to which workers append the faults that they inject. */
   readonly ledger: string;
+  /**
+   * Folder through which workers in containers ask the runner to inject faults. Absent for other
+   * kinds of pods.
+   */
+  readonly requests?: string;
 }
 
 /**
  * Reads the file of faults that the variable {@link faultsVariable} names. Returns undefined if
- * this variable is not set.
+ * this variable is not set. In a container, tells the runner that the file was read.
  */
 export function readFaults(
   env: Readonly<Record<string, string | undefined>>,
 ): FaultFile | undefined {
   const path = env[faultsVariable];
-  return path === undefined ? undefined : (JSON.parse(readFileSync(path, 'utf8')) as FaultFile);
+  if (path === undefined) return undefined;
+  const file = JSON.parse(readFileSync(path, 'utf8')) as FaultFile;
+  if (file.requests !== undefined) greetRunner(file.requests);
+  return file;
 }
 
-/**
- * Returns the faults of a file for one Cloud TPU, and the path of the ledger. Returns undefined if
- * the file has no fault for the Cloud TPU.
- */
-export function faultsFor(
-  tpu: number,
-  grid: Grid,
-  { faults, ledger }: FaultFile,
-): { readonly faults: readonly Due[]; readonly ledger: string } | undefined {
-  const due = dueAt(tpu, faults, grid);
-  return due.length === 0 ? undefined : { faults: due, ledger };
+/** The faults of a file for one Cloud TPU, and the places that injections need. */
+export type FaultsOfTpu = Omit<FaultFile, 'faults'> & { readonly faults: readonly Due[] };
+
+/** Returns the faults of a file for one Cloud TPU; undefined if the file has none for it. */
+export function faultsFor(tpu: number, grid: Grid, file: FaultFile): FaultsOfTpu | undefined {
+  const due = dueAt(tpu, file.faults, grid);
+  return due.length === 0 ? undefined : { ...file, faults: due };
 }
 
 /** True if the file has faults of links, of whichever Cloud TPU. */

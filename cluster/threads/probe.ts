@@ -13,6 +13,7 @@ import { type EndingFault, endsWorker, type Fault, type StepPhase } from '../../
 import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
+import { askOutside } from '../containers/request.ts';
 import { absoluteMs, fileLedger } from './fault-file.ts';
 
 /** The faults of a plan that concern one Cloud TPU, as its thread receives them. */
@@ -25,6 +26,8 @@ export interface ProbeTask {
   readonly ledger: SharedArrayBuffer | string;
   /** True if the thread is the only one of its process, so that `kill` ends the process. */
   readonly ownsProcess: boolean;
+  /** Folder for requests to the runner, in a container; see `FaultFile.requests`. */
+  readonly requests?: string;
 }
 
 /** Memory of a Cloud TPU, and the places in it where a fault can flip a bit. */
@@ -45,6 +48,7 @@ export interface ProbeMemory {
 export class WorkerProbe {
   readonly #injector: Injector;
   readonly #ownsProcess: boolean;
+  readonly #requests: string | undefined;
   readonly #memory: ProbeMemory;
   readonly #now: () => number;
   #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
@@ -61,6 +65,7 @@ export class WorkerProbe {
   constructor(task: ProbeTask, memory: ProbeMemory, now: () => number) {
     this.#injector = new Injector(task.faults, ledgerOf(task));
     this.#ownsProcess = task.ownsProcess;
+    this.#requests = task.requests;
     this.#memory = memory;
     this.#now = now;
   }
@@ -134,7 +139,8 @@ export class WorkerProbe {
 
   #reach(point: Point): void {
     if (this.#injector.isDone) return;
-    for (const { fault } of this.#injector.reached(point)) this.#inject(fault);
+    const due = askOutside(this.#requests, this.#injector.reached(point));
+    for (const { fault } of due) this.#inject(fault);
   }
 
   #inject(fault: Fault): void {

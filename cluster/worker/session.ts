@@ -55,6 +55,11 @@ export interface SessionOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
+/** Returns the URL of the control channel of a master: `ws://host:port`. */
+export function masterUrl({ host, port }: Pick<SessionOptions, 'host' | 'port'>): string {
+  return `ws://${formatPlace({ host, port })}`;
+}
+
 /** State of the session's search for a master. */
 interface Waiting {
   /** Time in ms at which the search began. */
@@ -122,7 +127,7 @@ export class Session {
     this.#client = connectControl<ToNode, FromNode>({
       ...{
         token,
-        url: `ws://${formatPlace({ host, port })}`,
+        url: masterUrl({ host, port }),
         heartbeatMs,
         backoff,
         check: checkToNode,

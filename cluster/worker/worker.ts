@@ -16,13 +16,16 @@ import { exitCodeOf, onEnd } from '../host/ending.ts';
 import { readInteger, readWord } from '../host/environment.ts';
 import { limits } from '../limits.ts';
 import { parseHost, parsePlace } from '../net/address.ts';
+import { protocolVersion } from '../net/frame.ts';
+import { knock } from '../net/knock.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { isRunOver } from '../process/run-over.ts';
 import { collectLeftovers } from './collector.ts';
+import { joinFaultsOf } from './join-faults.ts';
 import { describeError } from './last-words.ts';
 import { LogOutput, levelOf, logFormats } from './log-output.ts';
 import { rankOf } from './rank.ts';
-import { Session, type SessionOptions } from './session.ts';
+import { masterUrl, Session, type SessionOptions } from './session.ts';
 import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 
 const { env } = process;
@@ -70,6 +73,8 @@ async function serve(): Promise<void> {
     logger.info({ tpu }, 'hosting');
     if (!hosted.has(tpu)) hosted.set(tpu, new Session(hostedOptions(tpu)));
   };
+  /** Options of a second session for the process's own Cloud TPU, which a fault plan asks for. */
+  const twinOptions = (tpu: number): SessionOptions => ({ ...hostedOptions(tpu), isHosted: false });
   const hostedOptions = (tpu: number): SessionOptions => ({
     ...common,
     // The process's own Cloud TPU uses the port `POD_TENSOR_PORT`. So the session for a lost Cloud
@@ -81,12 +86,16 @@ async function serve(): Promise<void> {
       if (error !== undefined) leave(error);
     },
   });
+  const faults = joinFaultsOf(rank, env);
+  if (faults.lateMs > 0) await sleep(faults.lateMs);
+  if (faults.hasWrongVersion) await knock(masterUrl(common), protocolVersion + 1);
   const own = new Session({
     ...common,
     ...{ rank, isHosted: false, tensorPort, asked },
     ready: (isReady) => saySo(isReady ? 'ready' : 'starting'),
     over: leave,
   });
+  if (faults.isTwice && rank !== undefined) hosted.set(rank, new Session(twinOptions(rank)));
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
     saySo('ending');

@@ -1,6 +1,9 @@
 import type { Change } from './defect.ts';
 
-/** A change that stands in several lists of defects, in each of them under another name. */
+/**
+ * A change of the source that several lists of defects contain. It has no name here, because each
+ * list gives it a name of its own.
+ */
 type SharedChange = Omit<Change, 'name'>;
 
 /** A step is committed without a comparison of the weights. */
@@ -11,7 +14,10 @@ export const commitWithoutAgreement: SharedChange = {
   to: '  if (reports.length === 0) {',
 };
 
-/** After a rollback, steps are counted as if nothing had been lost. */
+/**
+ * After a rollback to a checkpoint, the driver goes on counting from the last step before the
+ * rollback instead of the step of the checkpoint.
+ */
 export const rollbackThatKeepsCount: SharedChange = {
   guarantee: 'After a rollback the steps since the checkpoint run again.',
   file: 'cluster/driver.ts',
@@ -19,7 +25,10 @@ export const rollbackThatKeepsCount: SharedChange = {
   to: '    const steps = saved.map((_, program) => at(before, program));',
 };
 
-/** A batch of the evaluation that runs again keeps the weights that a Cloud TPU happens to have. */
+/**
+ * A Cloud TPU runs a batch of the evaluation again with whatever weights it has. It does not copy
+ * the trained weights first.
+ */
 export const oldWeightsInEvaluation: SharedChange = {
   guarantee: 'A batch of the evaluation that runs again takes the weights again.',
   file: 'src/pod/master/stepping.ts',
@@ -41,4 +50,28 @@ export const toldBeforeCommit: SharedChange = {
   file: 'src/experiment/train.ts',
   from: '    world.commit?.(event);\n    tell(stepTold(event, commit.reports));\n',
   to: '    tell(stepTold(event, commit.reports));\n    world.commit?.(event);\n',
+};
+
+/** A commit is not synced to the disk. */
+export const unsyncedLog: SharedChange = {
+  guarantee: 'A commit survives a loss of power.',
+  file: 'cluster/master/commit-log.ts',
+  from: '    this.#file.sync();\n    if (written',
+  to: '    if (written',
+};
+
+/** A master goes on although a newer master leads the run. */
+export const secondMasterUnnoticed: SharedChange = {
+  guarantee: 'A master commits nothing once a newer master leads the run.',
+  file: 'cluster/master/commit-log.ts',
+  from: '    if (leader.name === this.#name) return;',
+  to: "    if (leader.name !== '') return;",
+};
+
+/** One checkpoint less is kept than was asked for. */
+export const olderCheckpointDeleted: SharedChange = {
+  guarantee: 'A run keeps an older checkpoint for the case that the newest is damaged.',
+  file: 'src/experiment/checkpoint/checkpoints.ts',
+  from: '      if (whole > this.#keep && (await this.#isOurs(name))) old.push(name);',
+  to: '      if (whole >= this.#keep && (await this.#isOurs(name))) old.push(name);',
 };

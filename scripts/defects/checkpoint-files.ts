@@ -4,8 +4,8 @@ const checkpoints = 'src/experiment/checkpoint/checkpoints.ts';
 const foreign = 'test/experiment/checkpoint/foreign.test.ts';
 
 /**
- * Planted defects that break two kinds of guarantees: those about exports of weights, and those
- * about files in or near a checkpoint folder that belong to the user.
+ * Planted defects that break guarantees about exports of weights, or about the user's own files in
+ * or near a checkpoint folder.
  */
 export const checkpointFileDefects: readonly Defect[] = [
   {

@@ -34,7 +34,7 @@ export function compiles(copy: string): boolean {
   );
 }
 
-/** True if a copy has the text that a change replaces, exactly once. */
+/** True if the text that a change replaces stands exactly once in the file of the copy. */
 export function fits(copy: string, { file, from }: Change): boolean {
   return readFileSync(join(copy, file), 'utf8').split(from).length === 2;
 }
@@ -43,8 +43,9 @@ export function fits(copy: string, { file, from }: Change): boolean {
 export type Unfit = 'does not fit' | 'does not compile';
 
 /**
- * Makes a change in a copy, compiles the copy, and returns the result of `work`. Then the source is
- * as before, but it is not compiled again. Does not call `work` if the change cannot be made.
+ * Makes a change in a copy, compiles the copy, calls `work` and returns its result. Afterwards
+ * restores the source file, but does not compile the copy again. If the change does not fit or does
+ * not compile, returns this reason and does not call `work`.
  */
 export function withChange<T>(copy: string, change: Change, work: () => T): T | Unfit {
   if (!fits(copy, change)) return 'does not fit';

@@ -5,8 +5,9 @@ import {
   rollbackThatKeepsCount,
 } from './changes.ts';
 import type { Change } from './defect.ts';
+import { diskSearchDefects } from './search-disk.ts';
 
-/** Defects that `pod chaos search` must find. `scripts/search-defects.ts` plants them. */
+/** Defects that `pod chaos search` must find after `scripts/search-defects.ts` has planted them. */
 export const searchDefects: readonly Change[] = [
   { name: 'commit without agreement', ...commitWithoutAgreement },
   {
@@ -75,4 +76,12 @@ export const searchDefects: readonly Change[] = [
     from: '  if (!member.awaitsFirstWorker) return absentMs > recovery.graceMsLimit;',
     to: '  if (!member.awaitsFirstWorker) return false;',
   },
+  {
+    name: 'messages of an older membership',
+    guarantee: 'A master takes no message of an older membership.',
+    file: 'src/pod/master/master.ts',
+    from: '  if (message.generation !== state.generation) {',
+    to: '  if (message.generation > state.generation) {',
+  },
+  ...diskSearchDefects,
 ];

@@ -1,9 +1,12 @@
 import {
   commitWithoutAgreement,
   corruptPayload,
+  olderCheckpointDeleted,
   oldWeightsInEvaluation,
   rollbackThatKeepsCount,
+  secondMasterUnnoticed,
   toldBeforeCommit,
+  unsyncedLog,
 } from './changes.ts';
 import type { Defect } from './defect.ts';
 
@@ -20,9 +23,8 @@ const links = {
 const masters = 'test/cluster/simulated/masters.test.ts';
 
 /**
- * Planted defects of two kinds. A defect of the first kind is in the simulation of a pod. A defect
- * of the second kind is in code that all kinds of pods share; the tests that simulate runs with
- * random fault plans must find it.
+ * Planted defects that tests with simulated pods must find. Some are in the simulation itself. The
+ * others are in code that all kinds of pods share.
  */
 export const simulationDefects: readonly Defect[] = [
   {
@@ -46,28 +48,19 @@ export const simulationDefects: readonly Defect[] = [
   },
   {
     name: 'masters: commit log synced',
-    guarantee: 'A commit survives a loss of power.',
-    file: 'cluster/master/commit-log.ts',
-    from: '    this.#file.sync();\n    if (written',
-    to: '    if (written',
+    ...unsyncedLog,
     test: masters,
     title: 'after a torn commit',
   },
   {
     name: 'masters: second master noticed',
-    guarantee: 'A master commits nothing once a newer master leads the run.',
-    file: 'cluster/master/commit-log.ts',
-    from: '    if (leader.name === this.#name) return;',
-    to: "    if (leader.name !== '') return;",
+    ...secondMasterUnnoticed,
     test: masters,
     title: 'with a second master, to which the workers go over',
   },
   {
     name: 'masters: older checkpoint kept',
-    guarantee: 'A run keeps an older checkpoint for the case that the newest is damaged.',
-    file: 'src/experiment/checkpoint/checkpoints.ts',
-    from: '      if (whole > this.#keep && (await this.#isOurs(name))) old.push(name);',
-    to: '      if (whole >= this.#keep && (await this.#isOurs(name))) old.push(name);',
+    ...olderCheckpointDeleted,
     test: masters,
     title: 'from the older checkpoint, if the newest is damaged and all workers are lost',
   },

@@ -4,7 +4,10 @@ const timing = 'test/experiment/step-timing.test.ts';
 const metrics = 'test/cluster/master/metrics.test.ts';
 const logFields = 'test/observe/log-fields.test.ts';
 
-/** Defects in the times of a step on each Cloud TPU, in the metrics, and in the levels of logs. */
+/**
+ * Planted defects that break guarantees about the measured times of steps, about metrics, and about
+ * the levels of logs.
+ */
 export const timingDefects: readonly Defect[] = [
   {
     name: 'timings: phases of a step',

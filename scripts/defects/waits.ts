@@ -4,7 +4,10 @@ const lanes = 'test/fabric/waits.test.ts';
 const causes = 'test/experiment/link-causes.test.ts';
 const metrics = 'test/cluster/master/metrics.test.ts';
 
-/** Defects of the waits of links, and of how the Cloud TPU that causes them is found. */
+/**
+ * Planted defects that break guarantees about waits: how long a Cloud TPU waits for frames on its
+ * links, and which Cloud TPU is named as the cause.
+ */
 export const waitDefects: readonly Defect[] = [
   {
     name: 'waits: begin of a wait',

@@ -34,13 +34,13 @@ const killProgram = `for it in /proc/[0-9]*/cmdline; do
 done
 date +%s%3N; kill -9 $found`;
 
-/** A pod of containers, run by Docker Compose. Times are those of Docker's own events. */
+/** A pod of containers, run by Docker Compose. */
 export class DockerRig implements Rig {
   /**
-   * Shortest time, in ms, that a master runs before a fault kills it. With each crash in succession
-   * cluster/image/entry.sh delays the restart by half a second more. The crash of a master that has
-   * run for 10 s begins a new count. So if every master runs at least this long, all restarts have
-   * the same delay.
+   * Shortest time, in ms, that a master runs before a fault kills it. The entry script of the
+   * container restarts a crashed master after a delay. The delay grows each time a master crashes
+   * within 10 s of its start. A master that has run longer than 10 s is restarted after the
+   * shortest delay. So all injections meet the same delay.
    */
   readonly masterLifeMsMin = 11_000;
   readonly startsOthers = false;
@@ -159,8 +159,8 @@ export class DockerRig implements Rig {
   }
 
   /**
-   * True if a network event of Docker is about the container named `victim`. A network event does
-   * not have the name of the container. It has the Docker ID, in the attribute `container`.
+   * True if a network event of Docker is about the container named `victim`. The event has the
+   * Docker ID of the container (in the attribute `container`), but not its name.
    */
   #is(victim: string, { container }: Readonly<Record<string, string>>): boolean {
     return container !== undefined && this.#numbers.get(container) === victim;
@@ -196,8 +196,9 @@ export class DockerRig implements Rig {
   }
 
   /**
-   * Follows the log of the master's container until the container ends. Leaves out the first
-   * `heard` lines and passes all later lines to `hear`. Returns how many lines it passed.
+   * Follows the log of the master's container until the container ends. `heard` is the number of
+   * lines that earlier calls have passed to `hear`. Skips these lines and passes all later lines to
+   * `hear`. Returns the number of lines passed by this call.
    */
   #followOnce(heard: number, hear: (line: string) => void): Promise<number> {
     const child = spawn('docker', ['logs', '--follow', master], {

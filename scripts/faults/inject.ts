@@ -9,9 +9,8 @@ export type Fault =
       readonly kind: 'worker';
       readonly how: Break;
       /**
-       * Time, in ms, from the injection until the script puts the broken worker back, that is,
-       * starts, resumes or connects it again. If the pod has not recovered by then, the script
-       * first waits for the recovery.
+       * Time, in ms, from the injection until the script starts, resumes or reconnects the broken
+       * worker. If the pod has not recovered by then, the script first waits for the recovery.
        */
       readonly lastsMs: number;
       /** True if a second worker is broken while the pod recovers from the loss of the first. */
@@ -39,7 +38,10 @@ export interface Injection {
   readonly isAdopted: boolean;
   /** Number of steps that ran more than once because of this fault. */
   readonly ranAgain: number;
-  /** Log lines about the loss or suspicion of Cloud TPUs into which no fault was injected. */
+  /**
+   * What the master has logged about losses and suspicions of other Cloud TPUs, into which no fault
+   * was injected: one text for each log line.
+   */
   readonly others: readonly string[];
 }
 
@@ -55,9 +57,10 @@ const recoverMsLimit = 60_000;
 const returnMsLimit = 60_000;
 
 /**
- * Waits until no Cloud TPU is lost or suspected, injects a fault, and waits until the pod has
- * recovered. A pause of up to 0.5 s before the injection makes different injections hit different
- * moments of a step. Throws if the pod does not recover within `recoverMsLimit`.
+ * Waits until no Cloud TPU is lost or suspected, then pauses up to 0.5 s, injects a fault, and
+ * waits until the pod has recovered. The length of the pause depends on the index of the injection.
+ * So different injections hit different moments of a step. Throws if the pod does not recover
+ * within `recoverMsLimit`.
  */
 export async function inject(fault: Fault, target: Target): Promise<Injection> {
   const { story, i } = target;
@@ -130,9 +133,9 @@ interface Broken {
 }
 
 /**
- * Moments at which the second worker of a double fault is broken. A moment is written as a list of
- * log messages; the moment has come when the master has logged one of them. Injection i uses the
- * moment with the index i modulo the number of moments.
+ * Moments at which a double fault breaks its second worker. Each moment is a list of log messages:
+ * it has come when the master has logged one of them. Injection i uses the moment with the index i
+ * modulo 3, so successive injections use different moments.
  */
 const moments = [['lost'], ['adopted', 'replaced'], ['resumed']] as const;
 
@@ -164,8 +167,9 @@ async function pick(
 }
 
 /**
- * Returns the worker to break second. This is the worker that adopted the Cloud TPU of the first
- * broken worker, if the log names an adopter. Otherwise it is any worker other than `first`.
+ * Returns the worker that a double fault breaks second. If the log says that a worker has adopted
+ * the Cloud TPU of the first broken worker, this is the adopter. Otherwise it is any worker other
+ * than `first`.
  */
 async function pickSecond(target: Target, mark: number, first: string): Promise<string> {
   const { rig, story, i } = target;
@@ -220,8 +224,8 @@ function result(
   return {
     who,
     wrong: lines.some(({ msg }) => msg === 'rolled-back') ? 'steps were lost' : undefined,
-    // The master can log the end of a process before Docker reports the fault, which happened at
-    // `time`. The difference is then negative, and counts as 0.
+    // Docker reports the fault at `time`. The master may log the end of the process before that,
+    // which makes the difference negative. It counts as 0 then.
     noticedMs: Math.max(0, (lines[trouble]?.time ?? 0) - time),
     recoveredMs: Math.max(0, (lines[recovered]?.time ?? 0) - time),
     isAdopted: lines.some(({ msg }) => msg === 'adopted'),

@@ -24,13 +24,13 @@ export interface ProcessRigOptions {
  */
 export class ProcessRig implements Rig {
   /**
-   * Shortest time, in ms, that a master runs before a fault kills it. With each crash in succession
-   * the supervisor doubles the delay before the restart. The crash of a master that has run for
-   * more than 10 s begins a new count. So if every master runs at least this long, all restarts
-   * have the same delay.
+   * Shortest time, in ms, that a master runs before a fault kills it. The supervisor restarts a
+   * crashed master after a delay. The delay doubles each time a master crashes within 10 s of its
+   * start. A master that has run longer than 10 s is restarted after the shortest delay. So all
+   * injections meet the same delay.
    */
   readonly masterLifeMsMin = 11_000;
-  /** True: the master ends the process of a lost worker and starts another process. */
+  /** True, because the master itself starts a new process for a lost worker. */
   readonly startsOthers = true;
   readonly #options: ProcessRigOptions;
   #folder = '';
@@ -55,10 +55,9 @@ export class ProcessRig implements Rig {
   }
 
   /**
-   * Passes the lines of the masters' log to `hear` until the last master has logged its summary and
-   * ended. Then returns 0, whatever the exit code of this master: the exit code cannot be read
-   * here, because the master is a child of the supervisor, not of this process. If `down` ends the
-   * pod first, returns 1.
+   * Passes the lines of the masters' log to `hear`. Returns 0 when the last master has logged its
+   * summary and ended. Returns 1 if `down` ends the pod before that. The exit code of the master is
+   * not known here, because the master is a child of the supervisor, not of this process.
    */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {

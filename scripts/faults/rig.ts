@@ -42,8 +42,12 @@ export interface Rig {
 }
 
 /**
- * A way to break a worker. In a pod of containers, `crash` kills only the program in the container,
- * and `kill` kills the whole container. In a pod of processes, `crash` and `kill` both kill the
- * process, and `disconnect` fails.
+ * A way to break a worker:
+ *
+ * - `kill` kills the worker's container or process;
+ * - `crash` kills only the program in the container (in a pod of processes: the same as `kill`);
+ * - `pause` stops the worker without ending it;
+ * - `stop` asks the worker to end, with SIGTERM;
+ * - `disconnect` takes the container off the network (in a pod of processes: always fails).
  */
 export type Break = 'kill' | 'crash' | 'pause' | 'stop' | 'disconnect';

@@ -19,15 +19,18 @@ export interface Line {
 /** State of a run, read from the log lines of its successive masters while the run goes on. */
 export class Story {
   readonly lines: Line[] = [];
-  /** Last `joined` line about each Cloud TPU that is not lost, by number of the Cloud TPU. */
+  /**
+   * The last `joined` line about each Cloud TPU. The key is the number of the Cloud TPU. Lost Cloud
+   * TPUs have no entry.
+   */
   readonly joined: Map<number, Line> = new Map();
   /** Exit code of the last master. Undefined until the run has ended. */
   exitCode: number | undefined;
   /** Number of the last committed step; 0 if none. */
   step = 0;
   /**
-   * True if a step was committed after the last log line about a loss, a suspicion, a quarantine or
-   * a new master.
+   * True if a step was committed after the last trouble. Trouble is a loss, a suspicion, a
+   * quarantine, or a new master that continues the run.
    */
   isCalm = false;
 
@@ -74,9 +77,9 @@ export class Story {
 
   /**
    * Returns what is wrong with a run that has ended, or undefined if nothing is wrong. The run must
-   * end with exit code 0, a summary and the weights `expected`, and must commit every step once, in
-   * order. A master may be killed after it has committed a step and before it has logged the step.
-   * The line `commits-found` of the next master then counts as the line of this step.
+   * end with exit code 0, a summary and weights with the digest `expected`. Its log must have every
+   * step once, in order. A master that is killed just after a commit may not have logged this step.
+   * The line `commits-found` of the next master then counts as the line of the step.
    */
   wrong(expected: string | undefined): string | undefined {
     const last = this.lines.at(-1);

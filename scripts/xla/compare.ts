@@ -3,20 +3,20 @@ import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
 import { sameShape, shapeText } from '../../src/numerics/shape.ts';
 
 /**
- * Relative tolerance of each type of floats. XLA's value and our value of an element may differ by
- * the tolerance times the largest finite magnitude in our array. For bf16 the accepted difference
- * is about one unit in the last place of the largest element.
+ * Relative tolerance of each float type. XLA's value and our value of an element may differ by the
+ * tolerance times the magnitude of the largest finite element in our array. For bf16 this is about
+ * one unit in the last place of that largest element.
  */
 const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
 
 /**
- * Difference between XLA's results and ours for one program, at the element where the difference is
- * largest.
+ * Largest difference between XLA's results and ours for one program. All fields are about the
+ * element with this difference.
  */
 export interface Difference {
   /**
-   * Difference divided by the largest accepted difference (see `tolerances`). Infinity for unequal
-   * integers and for different shapes.
+   * Difference of the two values, divided by the largest difference that is accepted (see
+   * `tolerances`). Infinity for unequal integers and for different shapes.
    */
   readonly size: number;
   /** Absolute difference of the two values of this element. */

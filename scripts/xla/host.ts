@@ -21,14 +21,16 @@ export interface Hostless {
 }
 
 /**
- * Rewrites a program for XLA's CPU client, which has no host that feeds programs:
+ * Rewrites a program for XLA's CPU client. This client has no host that feeds programs:
  *
  * - An infeed becomes parameters.
- * - The arrays that an outfeed sends become elements of the root tuple, after the elements that the
- *   root already has.
- * - A fusion becomes the instructions of its body, and a pad of a scalar becomes the scalar. XLA's
- *   CPU backend runs neither fusions nor such pads.
- * - The list of outputs that replace parameters (aliases) is dropped, because it changes no value.
+ * - The arrays that an outfeed sends become elements of the root tuple. They follow the elements
+ *   that the root already has.
+ * - A fusion becomes the instructions of its body, because XLA's CPU backend cannot run our
+ *   fusions.
+ * - A pad of a scalar becomes the scalar, because the backend cannot run such a pad.
+ * - The list of outputs that overwrite parameters (aliases) is dropped, because it changes no
+ *   value.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];
@@ -63,8 +65,8 @@ export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless
 }
 
 /**
- * Returns the shapes of the arrays that an infeed delivers. The infeed itself has the shape (data,
- * token).
+ * Returns the shapes of the arrays that an infeed delivers. `shape` is the shape of the infeed
+ * itself: a tuple of the data and a token.
  */
 export function infeedShapes(shape: Shape): readonly ArrayShape[] {
   const data = dataOf(shape);
@@ -87,8 +89,8 @@ export function arrayOf(shape: Shape): ArrayShape {
 }
 
 /**
- * Inlines a computation: returns a copy of its root in which `operands` take the place of the
- * computation's parameters.
+ * Inlines a computation: returns a copy of its root in which `operands` replace the parameters of
+ * the computation.
  */
 function inlined({ root }: HloComputation, operands: readonly HloInstruction[]): HloInstruction {
   const made = new Map<HloInstruction, HloInstruction>();

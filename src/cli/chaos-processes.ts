@@ -7,20 +7,19 @@ import { type FaultFile, faultsVariable, readLedger } from '../../cluster/thread
 import type { Fault } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';
-import { parseJson } from '../files/json.ts';
-import { withTemporaryFolder } from '../files/temporary.ts';
 import { type ErrorCode, PodError } from '../numerics/error.ts';
 import { runFiles } from '../run/files.ts';
-import { eventSchema } from '../run/schema.ts';
-import { hasBegun, observationOf, seenOf, type Told } from './chaos-observation.ts';
-import { LogTail } from './log-tail.ts';
+import { startGuard } from './chaos-guard.ts';
+import { hasBegun, observationOf } from './chaos-observation.ts';
+import { withOwnFolder } from './own-folder.ts';
+import { Follower, lookMs } from './record-follower.ts';
 import type { Settings } from './settings/merge.ts';
 import { wordsOf } from './settings/words.ts';
 
 /**
  * Trains in processes of this machine (`pod up`), with the given faults, and reads what happened from
  * the record of the run. Tells the events of the run while it goes on. An error that `tell` throws
- * ends the pod.
+ * ends the pod. If this process is killed, a guard ends the pod.
  *
  * @throws PodError if the run was refused. {@link Interrupted} if a signal ended the pod.
  */
@@ -29,7 +28,7 @@ export function inProcesses(
   faults: readonly Fault[],
   tell: (event: SeenEvent) => void,
 ): Promise<Observation> {
-  return withTemporaryFolder('pod-chaos-', (folder) => inFolder(folder, settings, faults, tell));
+  return withOwnFolder('chaos', (folder) => inFolder(folder, settings, faults, tell));
 }
 
 /** A signal ended the processes of a pod. `exitCode` is the exit code of `pod up`: 130 or 143. */
@@ -76,35 +75,9 @@ async function inFolder(
   );
   const { told } = follower;
   if (code !== 0 && code !== 3 && !hasBegun(told)) {
-    throw new PodError(codeOf(code), `pod up ended with exit code ${code}: ${complaint}`);
+    throw new PodError(codeOfEnd(code), `pod up ended with exit code ${code}: ${complaint}`);
   }
   return observationOf(told, readLedger(ledger), code === 0 ? '' : complaint);
-}
-
-/** Time, in ms, between two looks at the record of a run for new events. */
-const lookMs = 100;
-
-/** Tells the events of a record while a run appends them, and keeps them. */
-class Follower {
-  readonly told: Told[] = [];
-  readonly #tail: LogTail;
-  readonly #tell: (event: SeenEvent) => void;
-
-  constructor(path: string, tell: (event: SeenEvent) => void) {
-    this.#tail = new LogTail(path);
-    this.#tell = tell;
-  }
-
-  /** Tells the events that were appended since the last call. */
-  look(): void {
-    for (const line of this.#tail.lines()) {
-      const event = eventSchema.parse(parseJson(line));
-      const it: Told = { ms: event.time, event };
-      this.told.push(it);
-      const seen = seenOf(it);
-      if (seen !== undefined) this.#tell(seen);
-    }
-  }
 }
 
 /** How a `pod` command ended: its exit code, and the last line of its standard error. */
@@ -131,7 +104,9 @@ async function runPod(
   child.stderr?.on('data', (piece: Buffer) => {
     complaint += piece;
   });
-  const code = await closeOf(child, follower);
+  const guard = startGuard();
+  if (child.pid !== undefined) guard.note(child.pid);
+  const code = await closeOf(child, follower).finally(() => guard.end());
   if (code === 130 || code === 143) throw new Interrupted(code);
   follower.look();
   return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
@@ -158,8 +133,8 @@ async function closeOf(child: ChildProcess, follower: Follower): Promise<number 
   }
 }
 
-/** Returns the error code for a `pod up` that refused to run, by its exit code. */
-function codeOf(exitCode: number | null): ErrorCode {
+/** Returns the error code for a pod that refused to run, by its exit code. */
+export function codeOfEnd(exitCode: number | null): ErrorCode {
   if (exitCode === 4) return 'out-of-memory';
   return exitCode === 5 ? 'io' : 'bad-plan';
 }

@@ -37,7 +37,7 @@ export function recordedTo(planned: PlannedRun, folder: string): PlannedRun {
 /**
  * The record, in a folder, of a run with the faults of a plan. The events of a pod of threads are
  * recorded here as they happen, and those of a simulation after its end, with virtual times. The
- * events of a pod of processes are recorded by its master.
+ * events of a pod of processes or containers are recorded by its master.
  */
 export class ChaosRecord {
   readonly #planned: PlannedRun;
@@ -64,8 +64,9 @@ export class ChaosRecord {
     });
     this.#folder.check(this.#start);
     if (planned.ground === 'threads') this.stream = this.#open(this.#folder);
-    if (planned.ground !== 'processes') return;
-    // The folder is unlocked again, because the master of a pod of processes locks it itself.
+    if (planned.ofProcesses === undefined) return;
+    // The folder is unlocked again, because the master of a pod of processes locks it itself. In
+    // containers the master has a folder of its own, which is copied.
     this.#folder.end();
     this.#folder = undefined;
   }

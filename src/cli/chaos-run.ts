@@ -2,12 +2,12 @@ import { join } from 'node:path';
 import type { FaultPlan } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import { judge, outcomesOf } from '../fault/verdict.ts';
-import { withTemporaryFolder } from '../files/temporary.ts';
 import { PodError } from '../numerics/error.ts';
 import { faultTable, verdictLines } from '../observe/judged-text.ts';
 import { lineOf } from './chaos-observation.ts';
 import { orEnd } from './chaos-processes.ts';
 import { ChaosRecord, recordedTo } from './chaos-record.ts';
+import { withOwnFolder } from './own-folder.ts';
 import { planInFile } from './plan-file.ts';
 import {
   groundOf,
@@ -53,7 +53,7 @@ export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
     return;
   }
   // The page is made from a record that is not kept.
-  await withTemporaryFolder('pod-record-', async (parent) => {
+  await withOwnFolder('record', async (parent) => {
     const record = join(parent, 'run');
     await runPlanned(recordedTo(planned, record), named, flags);
     writePageOfPlan(record, html, path);

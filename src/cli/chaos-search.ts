@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Case, planOf } from '../fault/case.ts';
 import { Coverage, type CoverageReport } from '../fault/coverage.ts';
@@ -8,6 +7,7 @@ import type { Ground } from '../fault/plan.ts';
 import { printPlan } from '../fault/print.ts';
 import { randomCase, type Shape, searchShape, shapeOn } from '../fault/random-plan.ts';
 import { shrink } from '../fault/shrink.ts';
+import { makeDirectory } from '../files/make-directory.ts';
 import { writeOutput } from '../files/write.ts';
 import { at } from '../numerics/assert.ts';
 import { messageOf, PodError } from '../numerics/error.ts';
@@ -73,7 +73,7 @@ export interface SearchResult {
 export async function searchPlans(flags: SearchFlags): Promise<void> {
   const seeds = wholeOf(flags.seeds, '--seeds', 1, 10_000_000);
   const from = wholeOf(flags.from, '--from', 0, 2 ** 32 - seeds);
-  const ground = searchableOf(flags.ground);
+  const ground = groundOf(flags.ground, '--ground');
   const usual = shapeOn(ground);
   const faultsMax = wholeOf(flags.faults ?? `${usual.faultsMax}`, '--faults', 1, 20);
   const screen = screenOf(process.stdout);
@@ -101,13 +101,6 @@ export interface SearchOptions {
   readonly isFirst?: boolean;
   /** Bounds within which plans are drawn by chance. Default: {@link searchShape}. */
   readonly shape?: Shape;
-}
-
-/** Returns the kind of pod with a name. Refuses `containers`, in which a search is not possible. */
-function searchableOf(name: string): 'sim' | 'threads' | 'processes' {
-  const ground = groundOf(name, '--ground');
-  if (ground !== 'containers') return ground;
-  throw new PodError('bad-flag', '--ground: expected sim, threads or processes, found containers');
 }
 
 /** Runs the plans of a range of seeds, and shrinks each plan that breaks an invariant. */
@@ -177,7 +170,8 @@ async function shrunk(
     ? await shrink(it, breaks)
     : { smallest: it, tries: 0 };
   const file = join(out ?? '', `seed-${seed}.yaml`);
-  const plan = printPlan(planOf(smallest), heading(seed, violation, file, shape.ground));
+  const { ground } = shape;
+  const plan = printPlan(planOf(smallest, ground), heading(seed, violation, file, ground));
   if (out !== undefined) writePlan(file, plan);
   return { seed, violation, plan, file, tries };
 }
@@ -252,7 +246,7 @@ function wholeOf(text: string, flag: string, least: number, most: number): numbe
 
 function makeFolder(path: string): void {
   try {
-    mkdirSync(path, { recursive: true });
+    makeDirectory(path);
   } catch (error) {
     throw new PodError('io', `--out ${path}: ${messageOf(error)}`, error);
   }

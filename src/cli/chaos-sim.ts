@@ -100,7 +100,7 @@ export function simulatedRunOf(
   return {
     ...{ topology, steps, evaluationSteps, faults },
     ...{ buckets, recovery: config.recovery, seed: config.seed },
-    ...(checkpoint !== undefined && { checkpointEvery: checkpoint.every }),
+    ...(checkpoint && { checkpointEvery: checkpoint.every, checkpointsKept: checkpoint.keep }),
   };
 }
 

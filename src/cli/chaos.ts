@@ -8,6 +8,7 @@ const examples = `
 Examples:
   pod chaos run plan.yaml                    runs the plan in threads and judges the run
   pod chaos run plan.yaml --ground processes the same in processes
+  pod chaos run plan.yaml --ground containers the same in containers (Docker)
   pod chaos run plan.yaml --ground sim       simulates it, in virtual time
   pod chaos run plan.yaml --html report.html shows the run as a timeline, for a browser
   pod chaos run plan.yaml --run DIR          records the run: pod report DIR
@@ -15,6 +16,7 @@ Examples:
   pod chaos search --seeds 1000              simulates random plans, and shrinks those that fail
   pod chaos search --seeds 50 --ground threads --faults 1 --times
                                              breaks real pods, one fault each, and prints a table
+  pod chaos heal                             cleans up after runs that were killed
   pod chaos schema > plan.schema.json        the JSON Schema of a plan, for editors
 
 Exit codes: 0 every expectation or invariant holds, 1 one does not, 2 the plan is wrong, others as pod train.
@@ -49,7 +51,7 @@ export function addChaos(program: Command): void {
     .requiredOption('--seeds <n>', 'number of plans')
     .option('--from <seed>', 'seed of the first plan', '0')
     .option('--out <dir>', 'write the plans that break an invariant to a folder')
-    .option('--ground <ground>', 'where the plans run: sim, threads or processes', 'sim')
+    .option('--ground <ground>', `where the plans run: ${grounds.join(', ')}`, 'sim')
     .option('--faults <n>', 'largest number of faults in a plan')
     .option('--first', 'end with the first plan that breaks an invariant')
     .option('--coverage', 'print which fault was injected in which phase')
@@ -61,6 +63,21 @@ export function addChaos(program: Command): void {
       await searchPlans(flags);
     });
   refuseRepeats(searching);
+  command
+    .command('heal')
+    .description('remove what runs with faults have left that were killed, and lift their faults')
+    .addHelpText('after', examples)
+    .action(async () => {
+      const { healAll } = await import('./chaos-heal.ts');
+      await healAll();
+    });
+  // The guard is a process that pod chaos run starts. It is not for people.
+  command
+    .command('guard <pid> [start]', { hidden: true })
+    .action(async (pid: string, start = '') => {
+      const { guardRunner } = await import('./chaos-guard.ts');
+      await guardRunner({ pid: Number(pid), start });
+    });
   command
     .command('schema')
     .description('print the JSON Schema of a fault plan')

@@ -50,7 +50,7 @@ const freeMsLimit = 3000;
 /**
  * Ends all processes of the pod in the folder `dir`. Returns a line that tells the user what ended.
  */
-async function down(dir: string): Promise<string> {
+export async function down(dir: string): Promise<string> {
   await untilStarted(dir);
   const listed = listedProcesses(dir);
   if (listed instanceof PodError) return await endUnlisted(dir, listed);

@@ -8,9 +8,11 @@ import type { Observation } from '../fault/verdict.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import type { RunStream } from '../run/stream.ts';
+import { inContainers } from './chaos-containers.ts';
 import { inProcesses } from './chaos-processes.ts';
 import { inSimulation, withoutLargeGrid } from './chaos-sim.ts';
 import { inThreads } from './chaos-threads.ts';
+import { checkContainers } from './container-engine.ts';
 import { optionsOf, type TrainOptions } from './options.ts';
 import { mergeSettings, type Settings } from './settings/merge.ts';
 import type { Mode } from './settings/schema.ts';
@@ -50,7 +52,7 @@ export interface PlannedRun {
   readonly facts: RunFacts;
   readonly opened: OpenedRun;
   readonly options: TrainOptions;
-  /** Settings of a pod of processes; undefined for other kinds of pods. */
+  /** Settings of a pod of processes or containers; undefined for other kinds of pods. */
   readonly ofProcesses: Settings | undefined;
 }
 
@@ -58,7 +60,8 @@ export interface PlannedRun {
  * Checks a fault plan, and reads the data of its run.
  *
  * @throws PodError `bad-plan` for a mistake in the plan or a fault that the ground cannot inject,
- * `bad-flag` or `bad-config` for a wrong setting, and the errors of {@link openRun}.
+ * `bad-flag` or `bad-config` for a wrong setting, and the errors of {@link openRun} and
+ * {@link checkContainers}.
  */
 export async function openPlanned(named: NamedPlan, ground: Ground): Promise<PlannedRun> {
   const { placeOf, settingName } = named;
@@ -72,14 +75,16 @@ export async function openPlanned(named: NamedPlan, ground: Ground): Promise<Pla
   refuseFaults(plan, facts, ground, placeOf);
   const schedule = scheduleOf(plan, facts.topology, facts.steps);
   const faults = schedule.map(({ fault }) => fault);
-  const ofProcesses = ground === 'processes' ? settingsOfRun(plan, 'up', settingName) : undefined;
+  const isCluster = ground === 'processes' || ground === 'containers';
+  const ofProcesses = isCluster ? settingsOfRun(plan, 'up', settingName) : undefined;
+  if (ground === 'containers' && ofProcesses) await checkContainers(ofProcesses);
   return { ground, plan: { ...plan, faults }, schedule, facts, opened, options, ofProcesses };
 }
 
 /**
  * Trains a planned run with its faults, and returns what was seen. `tell` is called with each event
- * of the run: at once in threads, within about 100 ms in processes, and after the end of the run in
- * a simulation. An error of the run after its first step is part of the result. If `log` is given,
+ * of the run: at once in threads, within about 100 ms in processes and containers, and after the end
+ * of the run in a simulation. An error of the run after its first step is part of the result. If `log` is given,
  * all events of a simulation are written to that file. `record` receives all events of a run in
  * threads.
  *
@@ -93,16 +98,16 @@ export function runWithFaults(
 ): Promise<Observation> {
   const { faults } = planned.plan;
   if (planned.ground === 'sim') return inSimulation(planned, faults, tell, log);
-  const { ofProcesses } = planned;
-  return ofProcesses === undefined
-    ? inThreads(planned, faults, tell, record)
-    : inProcesses(ofProcesses, faults, tell);
+  const { ofProcesses, ground } = planned;
+  if (ofProcesses === undefined) return inThreads(planned, faults, tell, record);
+  const train = ground === 'containers' ? inContainers : inProcesses;
+  return train(ofProcesses, faults, tell);
 }
 
 /**
  * Trains a planned run without its faults, and returns what was seen. A plan of the ground
- * `processes` is trained in threads, because both give the same weights and threads start faster.
- * Saves no checkpoints, because they would be taken for those of the run with faults.
+ * `processes` or `containers` is trained in threads, because all give the same weights and threads
+ * start faster. Saves no checkpoints, because they would be taken for those of the run with faults.
  */
 export function runWithoutFaults(planned: PlannedRun): Promise<Observation> {
   const nobody = (): void => undefined;

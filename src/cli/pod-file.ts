@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { parseJson } from '../files/json.ts';
+import { makeDirectory } from '../files/make-directory.ts';
 import { mismatch } from '../files/mismatch.ts';
 import { readRegularFile } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
@@ -84,8 +85,5 @@ export function makeFolder(folder: string): void {
     throw new PodError('bad-flag', `--dir ${folder}: expected a folder, found a file`);
   }
   if (isThere) return;
-  // With `recursive`, `mkdirSync` never returns if the parent exists but the folder cannot be
-  // created in it. So `recursive` is set only if the parent is missing.
-  const recursive = !existsSync(dirname(folder));
-  mkdirSync(folder, { recursive, mode: 0o700 });
+  makeDirectory(folder, 0o700);
 }

@@ -3,7 +3,6 @@ import {
   constants,
   fstatSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   rmSync,
   statSync,
@@ -12,6 +11,7 @@ import { join } from 'node:path';
 import { type Lock, lockDirectory } from '../../cluster/host/lock.ts';
 import { differenceBetween, type FixedKey, type RunKey } from '../experiment/same-run.ts';
 import { endOfWholeLines } from '../files/lines.ts';
+import { makeDirectory } from '../files/make-directory.ts';
 import { lastLines, readAt } from '../files/read.ts';
 import { isSystemError } from '../files/system-error.ts';
 import { isAt } from '../files/target.ts';
@@ -106,7 +106,7 @@ export class RunFolder implements Sink {
   begin(start: RecordedStart): void {
     if (this.#file !== undefined) return;
     const { path } = this.#options;
-    this.#attempt(() => mkdirSync(path, { recursive: true }));
+    this.#attempt(() => makeDirectory(path));
     if (this.#lock === undefined) this.#lockFolder();
     this.check(start);
     this.#file = this.#attempt(() => this.#openEvents());

@@ -8,12 +8,12 @@ import { type Case, planOf } from '../fault/case.ts';
 import { type Ending, type Violation, violationsIn } from '../fault/invariants.ts';
 import type { Fault, FaultPlan, Ground } from '../fault/plan.ts';
 import type { Observation } from '../fault/verdict.ts';
-import { withTemporaryFolder } from '../files/temporary.ts';
 import { at } from '../numerics/assert.ts';
 import { messageOf } from '../numerics/error.ts';
 import { Interrupted } from './chaos-processes.ts';
 import { bucketsOf, seenInSimulation, simulatedRunOf } from './chaos-sim.ts';
 import { faultFreeRun } from './fault-free.ts';
+import { withOwnFolder } from './own-folder.ts';
 import { openPlanned, type PlannedRun, runWithFaults } from './planned-run.ts';
 
 /** Result of a case that was run. */
@@ -52,22 +52,22 @@ export function simulatingRunner(simulate: Simulate = simulateRun): Runner {
     const run = simulatedRunOf(planned, planned.plan.faults, bucketsOf(planned));
     return seenInSimulation(await simulate(run), planned.facts.topology);
   };
-  return { isRepeatable: true, try: (it) => tried(planOf(it), {}, 'sim', train) };
+  return { isRepeatable: true, try: (it) => tried(planOf(it, 'sim'), {}, 'sim', train) };
 }
 
 /**
- * Returns a runner of cases in real pods, of threads or processes. A case is the same run as `pod
+ * Returns a runner of cases in real pods, of threads, processes or containers. A case is the same run as `pod
  * chaos run` with the plan of the case, but its checkpoints are saved in a folder of their own.
  * Times are real, so a plan that breaks an invariant need not break it again, and plans are not
  * shrunk.
  */
-export function podRunner(ground: 'threads' | 'processes'): Runner {
+export function podRunner(ground: Exclude<Ground, 'sim'>): Runner {
   const train: Train = (planned) => runWithFaults(planned, () => undefined);
   return {
     isRepeatable: false,
     try(it) {
-      return withTemporaryFolder('pod-search-', (folder) => {
-        const plan = planOf(it);
+      return withOwnFolder('search', (folder) => {
+        const plan = planOf(it, ground);
         const place = 'checkpoint' in plan.run ? { checkpoint: join(folder, 'checkpoints') } : {};
         return tried(plan, place, ground, train);
       });
@@ -96,7 +96,7 @@ async function tried(
   const indices = new Set(injections.map(({ index }) => index));
   return {
     plan,
-    violations: violationsIn(plan, ending, reference),
+    violations: violationsIn(plan, ending, reference, ground),
     injected: plan.faults.filter((_, index) => indices.has(index)),
     ending,
   };

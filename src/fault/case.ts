@@ -1,6 +1,6 @@
 import { formatTopology, type Topology } from '../fabric/torus.ts';
 import type { RecoveryPolicy } from '../pod/master/options.ts';
-import type { Expectations, Fault, FaultPlan } from './plan.ts';
+import type { Expectations, Fault, FaultPlan, Ground } from './plan.ts';
 
 /** Settings of a run into which `pod chaos search` injects faults. */
 export interface CaseRun {
@@ -12,6 +12,8 @@ export interface CaseRun {
   readonly batches: number;
   /** Number of steps from one checkpoint to the next; undefined for a run without checkpoints. */
   readonly checkpointEvery?: number;
+  /** Number of checkpoints to keep. Default: that of the settings of a run. */
+  readonly keep?: number;
   readonly recovery: RecoveryPolicy;
   /** Seed of the weights, and in a simulation also of all times. */
   readonly seed: number;
@@ -24,30 +26,38 @@ export interface Case {
   readonly outcome: 'done' | 'failed';
 }
 
-/** Returns the fault plan of a case. It expects all invariants that a plan can express. */
-export function planOf({ run, faults, outcome }: Case): FaultPlan {
-  return { run: settingsOf(run), faults, expect: expectationsOf(faults, outcome) };
+/**
+ * Returns the fault plan of a case. It expects all invariants that a plan can express. `ground` is
+ * the kind of pod, on which the limits of time depend.
+ */
+export function planOf({ run, faults, outcome }: Case, ground: Ground): FaultPlan {
+  return { run: settingsOf(run), faults, expect: expectationsOf(faults, outcome, ground) };
 }
 
 /** Cores of a Cloud TPU. The global batch has one image for each core. */
 const coresOfTpu = 8;
 
 function settingsOf(run: CaseRun): FaultPlan['run'] {
-  const { topology, model, steps, batches, checkpointEvery, recovery, seed } = run;
+  const { topology, model, steps, batches, checkpointEvery, keep, recovery, seed } = run;
   const globalBatch = coresOfTpu * topology.columns * topology.rows;
   return {
     ...{ topology: formatTopology(topology), model, steps, globalBatch },
     ...{ evaluate: batches * globalBatch, seed },
     ...(recovery !== 'replace' && { recovery }),
     ...(checkpointEvery !== undefined && { checkpoint: 'checkpoints', every: checkpointEvery }),
+    ...(checkpointEvery !== undefined && keep !== undefined && { keep }),
   };
 }
 
-function expectationsOf(faults: readonly Fault[], outcome: Case['outcome']): Expectations {
+function expectationsOf(
+  faults: readonly Fault[],
+  outcome: Case['outcome'],
+  ground: Ground,
+): Expectations {
   if (outcome === 'failed') return { steps: 'committed-once', outcome };
   return {
     ...{ weights: 'bit-identical', samples: 'exactly-once', steps: 'committed-once' },
-    recovery: { time: `<=${Math.ceil(progressMsLimit(faults) / 1000)}s` },
+    recovery: { time: `<=${Math.ceil(progressMsLimit(faults, ground) / 1000)}s` },
   };
 }
 
@@ -59,14 +69,32 @@ function expectationsOf(faults: readonly Fault[], outcome: Case['outcome']): Exp
 const haltMsLimit = 75_000;
 
 /**
+ * The same time for a fault in a step, in virtual time, which does not depend on the speed of the
+ * machine. The slowest cases are a worker that hangs in the first step, which counts as lost after
+ * 9.6 s, and a connection on which nothing arrives any more, which is reported after 11 s.
+ */
+const haltInStepMsLimit = 15_000;
+
+/**
  * Returns the longest time, in ms, that a run with the given faults may take from a fault to the
  * next commit. All other faults may also come before that commit, so the times of all are added.
  */
-export function progressMsLimit(faults: readonly Fault[]): number {
-  return faults.reduce((sum, fault) => sum + haltMsLimit + lastingMs(fault), haltMsLimit);
+export function progressMsLimit(faults: readonly Fault[], ground: Ground): number {
+  const isSimulated = ground === 'sim';
+  const limitOf = ({ at }: Fault): number =>
+    isSimulated && 'step' in at ? haltInStepMsLimit : haltMsLimit;
+  const spareMs = isSimulated ? 5000 : haltMsLimit;
+  return faults.reduce((sum, fault) => sum + limitOf(fault) + lastingMs(fault), spareMs);
 }
+
+/**
+ * How often the duration of a pause counts. After a pause, a worker that hangs counts as lost only
+ * after four times the length of the pause.
+ */
+const pauseFactor = 5;
 
 /** Returns how long a fault lasts by itself, in ms; 0 if it has no duration in ms. */
 function lastingMs(fault: Fault): number {
-  return 'for' in fault ? (fault.for?.ms ?? 0) : 0;
+  const ms = 'for' in fault ? (fault.for?.ms ?? 0) : 0;
+  return fault.fault === 'pause' ? pauseFactor * ms : ms;
 }

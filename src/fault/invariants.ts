@@ -1,7 +1,8 @@
 import { progressMsLimit } from './case.ts';
 import { differenceIn, outOfOrder } from './differences.ts';
-import type { FaultPlan } from './plan.ts';
-import type { CommitSeen, Observation, Reference } from './verdict.ts';
+import { lostCommit, wrongCheckpoint } from './kept.ts';
+import type { FaultPlan, Ground } from './plan.ts';
+import { type CommitSeen, lostCheckpointIn, type Observation, type Reference } from './verdict.ts';
 
 /** How a run with faults ended: with an observation, or with an error that the program threw. */
 export type Ending =
@@ -16,6 +17,8 @@ export const invariants = {
   samples: 'the loss of each committed step is that of the run without faults',
   agreement: 'a step is committed only if all Cloud TPUs have the same weights',
   evaluation: 'the evaluation gives the weights and losses of the run without faults',
+  log: 'after the run and a loss of power, the commit log has each committed step',
+  checkpoints: 'no loss of power and no return to a checkpoint goes back further than necessary',
   outcome: 'a run that can recover is done, with all its steps; any other run fails',
   progress: 'after each fault a step is committed within a bounded time',
 } as const;
@@ -32,12 +35,14 @@ export interface Violation {
 /**
  * Returns the invariants that a run with faults has broken, in the order of {@link invariants}.
  * `reference` is the same run without faults. `plan.expect.outcome` says how the run must end, by
- * default `done`. The steps of a run that must fail are checked like those of any other.
+ * default `done`. The steps of a run that must fail are checked like those of any other. `ground` is
+ * the kind of pod, on which the limits of time depend.
  */
 export function violationsIn(
   plan: FaultPlan,
   ending: Ending,
   reference: Reference,
+  ground: Ground,
 ): readonly Violation[] {
   if (ending.kind === 'threw') return [{ invariant: 'no-crash', found: ending.message }];
   const { seen } = ending;
@@ -47,8 +52,10 @@ export function violationsIn(
     ['samples', otherIn(seen.commits, reference.commits, 'loss')],
     ['agreement', disagreement(seen)],
     ['evaluation', otherEvaluation(seen, reference)],
+    ['log', lostCommit(seen.kept, seen.commits)],
+    ['checkpoints', lostCheckpointIn(seen) ?? wrongCheckpoint(seen.kept, reference.commits)],
     ['outcome', wrongOutcome(plan, seen, reference)],
-    ['progress', standstill(plan, seen)],
+    ['progress', standstill(plan, seen, ground)],
   ];
   return found.flatMap(([invariant, it]) => (it === undefined ? [] : [{ invariant, found: it }]));
 }
@@ -104,8 +111,8 @@ function wrongOutcome(
  * Names the first fault after which the next commit came too late. A fault after the last commit is
  * not judged, because no commit needs to follow. Returns undefined if no commit was late.
  */
-function standstill({ faults }: FaultPlan, seen: Observation): string | undefined {
-  const limitMs = progressMsLimit(faults);
+function standstill({ faults }: FaultPlan, seen: Observation, ground: Ground): string | undefined {
+  const limitMs = progressMsLimit(faults, ground);
   for (const { index, ms } of seen.injections) {
     const commit = seen.commits.find((it) => it.ms >= ms);
     if (commit === undefined || commit.ms - ms <= limitMs) continue;

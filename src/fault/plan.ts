@@ -129,17 +129,13 @@ export const endingFaults = ['kill', 'exit', 'throw', 'out-of-memory', 'hang'] a
 /** One of {@link endingFaults}. */
 export type EndingFault = (typeof endingFaults)[number];
 
+/** Faults of how a worker joins the pod. */
+export const joinFaults = ['join-twice', 'join-late', 'wrong-version'] as const;
+/** One of {@link joinFaults}. */
+export type JoinFaultKind = (typeof joinFaults)[number];
+
 /** Other faults of the worker of one Cloud TPU. */
-export const otherWorkerFaults = [
-  'pause',
-  'slow',
-  'clock-jump',
-  'flip-bit',
-  'stuck-cell',
-  'join-twice',
-  'join-late',
-  'wrong-version',
-] as const;
+export const otherWorkerFaults = ['pause', 'slow', 'clock-jump', 'flip-bit', 'stuck-cell'] as const;
 
 /** Faults of links that affect only the frames of tensors. */
 export const frameFaults = [
@@ -188,6 +184,7 @@ export type FaultKind = Fault['fault'];
 export const faultKinds: readonly FaultKind[] = [
   ...endingFaults,
   ...otherWorkerFaults,
+  ...joinFaults,
   ...linkFaults,
   ...diskFaults,
   ...masterFaults,
@@ -346,6 +343,11 @@ export function endsWorker(fault: Fault): fault is Fault & { readonly fault: End
 /** True if the kind of fault is one of links. */
 export function isLinkKind(kind: string): kind is LinkFaultKind {
   return (linkFaults as readonly string[]).includes(kind);
+}
+
+/** True if the fault is one of how a worker joins: twice, late or with another version. */
+export function isJoinFault(fault: Fault): fault is Fault & { readonly fault: JoinFaultKind } {
+  return (joinFaults as readonly string[]).includes(fault.fault);
 }
 
 /** Returns true if the fault is one of a link. */

@@ -101,7 +101,7 @@ const runSeeds = 8;
 
 /** Returns the fault plan of {@link randomCase}. */
 export function randomPlan(seed: number, shape: Shape = searchShape): FaultPlan {
-  return planOf(randomCase(seed, shape));
+  return planOf(randomCase(seed, shape), shape.ground);
 }
 
 /**
@@ -129,7 +129,7 @@ function drawRun(draws: Draws, { topologies, stepsMin, stepsMax }: Shape): CaseR
     model: draws.chance(0.3) ? 'cnn' : 'mlp',
     steps: draws.whole(stepsMin, stepsMax),
     batches: draws.whole(1, 3),
-    ...(draws.chance(0.5) && { checkpointEvery: draws.whole(1, 4) }),
+    ...(draws.chance(0.5) && { checkpointEvery: draws.whole(1, 4), keep: draws.whole(1, 3) }),
     recovery: draws.chance(0.15) ? 'slice-restart' : 'replace',
     seed: draws.whole(0, runSeeds - 1),
   };
@@ -158,11 +158,13 @@ function withoutRecovery(run: CaseRun, draws: Draws): Case {
 
 /**
  * Returns the loss of all Cloud TPUs at one position: of every row, or of every column if there are
- * fewer columns. After it, weights are left only in checkpoints.
+ * fewer columns. After it, weights are left only in checkpoints. The evaluation, which then needs
+ * its weights anew, is drawn more often than other phases.
  */
 function loseAll(run: CaseRun, draws: Draws): readonly Fault[] {
   const { rows, columns } = run.topology;
-  const at = drawStepPosition(draws.pick(workerPhases), run, draws);
+  const phase = draws.chance(0.2) ? 'evaluate' : draws.pick(workerPhases);
+  const at = drawStepPosition(phase, run, draws);
   return Array.from({ length: Math.min(rows, columns) }, (_, line): Fault => {
     return rows <= columns
       ? { fault: 'lose-row', row: line, at }
@@ -239,10 +241,15 @@ function drawStepPosition(
   step: number = draws.whole(1, run.steps),
 ): Position {
   if (phase === 'evaluate') return { step: draws.whole(1, run.batches), phase };
-  if (phase === 'checkpoint') return { step: run.checkpointEvery ?? 1, phase };
+  if (phase === 'checkpoint') return { step: drawCheckpoint(run, draws), phase };
   if (!isCollective(phase)) return { step, phase };
   const bucket = run.model === 'cnn' ? draws.whole(0, 1) : 0;
   return { step, phase, bucket, hop: draws.whole(0, hopsOf(phase, run.topology) - 1) };
+}
+
+/** Draws a step of which the run saves a checkpoint: each `checkpointEvery`-th, and the last. */
+function drawCheckpoint({ steps, checkpointEvery: every = steps }: CaseRun, draws: Draws): number {
+  return Math.min(steps, every * draws.whole(1, Math.ceil(steps / every)));
 }
 
 /**

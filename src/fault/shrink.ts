@@ -258,21 +258,22 @@ function positionWithin(at: StepPosition, run: CaseRun): StepPosition {
 }
 
 function* simplerRuns(run: CaseRun, isFixed: boolean): Generator<CaseRun> {
-  const { checkpointEvery, ...withoutCheckpoints } = run;
+  const { checkpointEvery, keep, ...withoutCheckpoints } = run;
   if (checkpointEvery !== undefined) yield withoutCheckpoints;
   if (!isFixed && run.recovery !== 'replace') yield { ...run, recovery: 'replace' };
   if (run.model !== 'mlp') yield { ...run, model: 'mlp' };
   for (const batches of smaller(run.batches, 1)) yield { ...run, batches };
   for (const seed of smaller(run.seed, 0)) yield { ...run, seed };
   for (const every of smaller(checkpointEvery ?? 0, 1)) yield { ...run, checkpointEvery: every };
+  for (const fewer of smaller(keep ?? 0, 1)) yield { ...run, keep: fewer };
 }
 
 // ------------------------------------------------------------------------------------------ size
 
 function detailsOfRun(run: CaseRun): number {
-  const { checkpointEvery, recovery, model, batches, seed } = run;
+  const { checkpointEvery, keep = 0, recovery, model, batches, seed } = run;
   return (
-    (checkpointEvery === undefined ? 0 : 1 + checkpointEvery) +
+    (checkpointEvery === undefined ? 0 : 1 + checkpointEvery + keep) +
     (recovery === 'replace' ? 0 : 1) +
     // `mlp` has only bucket 0, so a change to `mlp` also makes the positions of faults simpler.
     (model === 'mlp' ? 0 : 1) +

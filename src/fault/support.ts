@@ -10,12 +10,15 @@ import {
   isCollective,
   isDiskFault,
   isInMaster,
+  isJoinFault,
   isLinkFault,
   isMasterFault,
+  joinFaults,
   type LinkFault,
   linkFaults,
   type MasterFault,
   masterFaults,
+  type Position,
   phaseOf,
 } from './plan.ts';
 
@@ -32,7 +35,7 @@ type Support = true | string;
 export function supported(fault: Fault, ground: Ground): Support {
   switch (ground) {
     case 'containers':
-      return 'the ground containers cannot run plans yet; use --ground threads or processes';
+      return inContainers(fault);
     case 'sim':
       return inSimulation(fault);
     case 'threads':
@@ -51,7 +54,7 @@ const kindsInThreads: Readonly<Record<FaultKind, Support>> = {
   ...{ pause: true, slow: true, 'clock-jump': true, 'flip-bit': true },
   ...{ 'lose-row': true, 'lose-column': true },
   'stuck-cell': 'threads have no probe in the MXU',
-  ...fromKeys(['join-twice', 'join-late', 'wrong-version'], () => {
+  ...fromKeys(joinFaults, () => {
     return 'threads are started by the master and join without a handshake';
   }),
   ...fromKeys([...linkFaults, 'partition'], () => 'threads have no probe on their links'),
@@ -61,6 +64,7 @@ const kindsInThreads: Readonly<Record<FaultKind, Support>> = {
 
 function inThreads(fault: Fault): Support {
   const { at } = fault;
+  if (isJoinFault(fault)) return kindsInThreads[fault.fault];
   if ('afterMs' in at) return 'threads take faults at logical positions only';
   if ('during' in at && at.during !== 'loading') {
     return `threads have no point in the phase ${at.during}; use during: loading`;
@@ -89,10 +93,45 @@ const kindsAtHops: Readonly<Partial<Record<FaultKind, true>>> = {
 
 function inProcesses(fault: Fault): Support {
   if (isLinkFault(fault)) return onLinkOfProcess(fault);
+  if (isJoinFault(fault)) return atJoin(fault.at);
   const found = inThreads(fault);
   if (found !== true) return found;
   if (!isCollective(phaseOf(fault)) || kindsAtHops[fault.fault]) return true;
   return 'hops of processes are made on another thread than the cores; use another phase';
+}
+
+/** Says whether a fault of a join has the position of the first join, the only one that has any. */
+function atJoin(at: Position): Support {
+  const isFirst = 'during' in at && at.during === 'joining' && (at.generation ?? 1) === 1;
+  return isFirst || 'a worker has faults when it joins for the first time; use during: joining';
+}
+
+function inContainers(fault: Fault): Support {
+  if (isJoinFault(fault)) return 'a container learns its Cloud TPU only when it has joined';
+  if (isInMaster(fault)) {
+    return `the phase ${phaseOf(fault)} is one of the master, whose container has no probe`;
+  }
+  if (isDiskFault(fault))
+    return 'the disk of containers is a volume of the machine, without a probe';
+  if (fault.fault === 'second-master') return 'the compose file has one master';
+  if (isMasterFault(fault) || fault.fault === 'partition') return withDocker(fault);
+  return inProcesses(fault);
+}
+
+/** Says whether a fault that Docker injects has a right position, group and end. */
+function withDocker(fault: MasterFault | (Fault & { readonly fault: 'partition' })): Support {
+  const { at } = fault;
+  if ('afterMs' in at) return 'containers take faults at logical positions only';
+  if ('during' in at && at.during !== 'loading') {
+    return `containers have no point in the phase ${at.during}; use during: loading`;
+  }
+  if ('for' in fault && fault.for?.steps !== undefined) {
+    return 'Docker counts no steps; give the time in ms';
+  }
+  const isOfOne = fault.fault !== 'partition' || fault.groups.slice(1).flat().length === 1;
+  return (
+    isOfOne || 'Docker cuts a container off from all others; use two groups, the second of one'
+  );
 }
 
 function onLinkOfProcess(fault: LinkFault): Support {

@@ -4,6 +4,13 @@ import { isReport, type Note } from '../pod/master/action.ts';
 import { type Bound, parseBound, satisfies } from './bound.ts';
 import { differenceIn, outOfOrder, type StepValues } from './differences.ts';
 import {
+  type CheckpointSeen,
+  type Kept,
+  lostCheckpoint,
+  lostCommit,
+  wrongCheckpoint,
+} from './kept.ts';
+import {
   type Expectations,
   type Fault,
   type FaultPlan,
@@ -38,6 +45,8 @@ export interface Observation {
    * the evaluation count too. Only simulated runs have them.
    */
   readonly disagreements?: readonly number[];
+  /** What the disk of the masters has kept of the run. Only simulated runs have it. */
+  readonly kept?: Kept;
 }
 
 /** A committed step. */
@@ -209,8 +218,24 @@ function judgeWeights(seen: Observation, reference: Reference | undefined): Verd
   const batch = firstOther(seen.evaluation ?? [], reference.evaluation ?? [], 'digest');
   if (batch !== undefined) return broken(`${batch.digest} in the evaluation`);
   const [step] = seen.disagreements ?? [];
-  if (step === undefined) return { expectation, holds: true, found };
-  return broken(`step ${step} was committed, and the Cloud TPUs had different weights`);
+  if (step !== undefined) {
+    return broken(`step ${step} was committed, and the Cloud TPUs had different weights`);
+  }
+  const lost = lostCheckpointIn(seen) ?? wrongCheckpoint(seen.kept, reference.commits);
+  return lost === undefined ? { expectation, holds: true, found } : broken(lost);
+}
+
+/** Names a checkpoint that a run has lost, as {@link lostCheckpoint} does. */
+export function lostCheckpointIn({
+  kept,
+  outcome,
+  commits,
+  notes,
+}: Observation): string | undefined {
+  const returns = notes.flatMap(({ ms, note }): CheckpointSeen[] =>
+    note.event === 'rolled-back' ? [{ ms, step: stepsKept(note) }] : [],
+  );
+  return lostCheckpoint(kept, returns, outcome === 'done' ? commits.at(-1) : undefined);
 }
 
 /**
@@ -249,16 +274,12 @@ function firstOther(
   return commits.find((it, i) => !Object.is(it[field], reference[i]?.[field]));
 }
 
-function judgeSteps({ commits }: Observation): Verdict {
+function judgeSteps({ commits, kept }: Observation): Verdict {
+  const expectation = 'steps: committed-once';
   const odd = outOfOrder(commits);
-  return {
-    expectation: 'steps: committed-once',
-    holds: odd === undefined,
-    found:
-      odd === undefined
-        ? `${commits.length} steps, each once and in order`
-        : `step ${odd.step} after step ${odd.after}`,
-  };
+  const wrong = odd ? `step ${odd.step} after step ${odd.after}` : lostCommit(kept, commits);
+  const found = wrong ?? `${commits.length} steps, each once and in order`;
+  return { expectation, holds: wrong === undefined, found };
 }
 
 function judgeRecovery(

@@ -22,9 +22,9 @@ export function spreadValues(count: number, seed: number, low = -2, high = 2): n
 }
 
 /**
- * Returns Σ y·w, summed over all elements of y. Each element of y has a weight w of its own, so the
- * derivatives of the sum with respect to two elements of y differ. A test then notices if a
- * derivative belongs to the wrong element.
+ * Returns the sum of all elements of y, each multiplied by a weight of its own. Because of the
+ * weights, the derivatives of the sum with respect to two elements of y differ. So a test notices
+ * if a derivative belongs to the wrong element.
  */
 export function weighted(y: HloInstruction, seed = 1): HloInstruction {
   const shape = y.shape as ArrayShape;
@@ -38,9 +38,10 @@ export function weighted(y: HloInstruction, seed = 1): HloInstruction {
 }
 
 /**
- * Compares the gradient of `loss` with numeric derivatives (central differences), both in f64.
- * Returns the largest error of a derivative, divided by the magnitude of the numeric derivative if
- * that is more than 1. Returns Infinity if an error is NaN.
+ * Compares each derivative in the gradient of `loss` with a numeric derivative (central
+ * difference), both in f64. Returns the largest error. The error is relative to the numeric
+ * derivative if the magnitude of that is more than 1; otherwise it is absolute. Returns Infinity if
+ * an error is NaN.
  */
 export function gradientError(
   loss: HloInstruction,

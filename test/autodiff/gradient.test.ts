@@ -135,8 +135,9 @@ describe('the gradient of an element-wise operation', () => {
         const inputs = [input(0, dims), input(1, dims)];
         const [low, high] = opcode === 'power' ? [0.4, 2] : [-2, 2];
         const values = spread(inputs, seed, low, high);
-        // The operands avoid points without a derivative. A remainder jumps where its first operand
-        // is a multiple of its second. A quotient has a pole where its divisor is 0.
+        // The operands keep away from points without a derivative. For a remainder these are the
+        // points where the first operand is a multiple of the second. For a quotient they are the
+        // points where the divisor is 0.
         if (opcode === 'remainder') values[1] = values[0]!.map((x) => x * 0.73 + Math.sign(x));
         if (opcode === 'remainder') values[0] = values[0]!.map((x) => x * 3.1);
         const steps = values[0]!.map((x, i) => (x / values[1]![i]!) % 1);
@@ -173,7 +174,7 @@ describe('the gradient of an element-wise operation', () => {
     expect(shares).toEqual(best === maximum ? expected : expected.toReversed());
   });
 
-  test('goes to the constant at a tie with one, and that of ReLU needs only its result', () => {
+  test('of maximum goes to a constant if both are equal; that of ReLU needs only its result', () => {
     const x = input(0, [3]);
     const zero = broadcast(scalar('f32', 0), [3], []);
     const leaves = new Map<HloInstruction, Values>([[x, [-1, 0, 1]]]);
@@ -596,7 +597,7 @@ describe('gradient', () => {
     expect(interpret(gradient(a, [a])[0]!, new Map())).toEqual([1]);
   });
 
-  test('takes held instructions as constants', () => {
+  test('takes the instructions that it is told to hold as constants', () => {
     const x = input(0, []);
     const held = exp(x);
     const leaves = new Map([[x, [2]]]);
@@ -649,7 +650,7 @@ describe('gradient', () => {
   });
 });
 
-/** True if the dilated input has at least as many elements as negative padding removes. */
+/** True if negative padding does not remove more elements than the input has after dilation. */
 function leavesElements(it: {
   readonly input: number;
   readonly baseDilation: number;

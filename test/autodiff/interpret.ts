@@ -40,7 +40,10 @@ function compute(
   const { dims } = it.shape as ArrayShape;
   const [first] = it.operands;
   const inDims = first === undefined || !isArray(first.shape) ? [] : first.shape.dims;
-  /** Returns, for each index i of the result, the element of the first operand at `index(i)`. */
+  /**
+   * Returns one element of the first operand for each element of the result. If i is the index of
+   * an element in the result, `index(i)` is the index in the operand.
+   */
   const gather = (index: (i: number[]) => number[]): number[] =>
     indicesOf(dims).map((i) => a[flat(inDims, index(i))]!);
   switch (it.opcode) {
@@ -259,9 +262,10 @@ function convolutionOf(it: Convolution, a: Values, b: Values): Values {
 }
 
 /**
- * Index of an element of an operand, in one dimension. A window lies over the operand at
- * `position`, and the element is number `offset` of the window. If the operand is dilated, the
- * element may lie in a gap between two elements of the operand; the index is a fraction then.
+ * Maps an element of a window to its index in the operand, in one dimension. The window has the
+ * index `position` among all windows; the element has the index `offset` in the window. If the
+ * operand is dilated, the element may lie in a gap between two elements of the operand. The index
+ * is then a fraction.
  */
 function place(w: WindowDimension, position: number, offset: number): number {
   return (position * w.stride + offset * w.windowDilation - w.padLow) / w.baseDilation;

@@ -13,15 +13,15 @@ import { type Gloo, startGloo } from './gloo.ts';
 import type { BenchRow } from './row.ts';
 
 /**
- * Number of f32 in 25 MiB, the length of the vector of each chip. There are 4×2 processes with one
- * chip each.
+ * Number of f32 elements in the vector of each chip: 25 MiB. The torus has 4×2 chips, and each chip
+ * has a process of its own.
  */
 const elements = (25 * 2 ** 20) / 4;
 const torus: Torus = flatTorus(4, 2);
 const runs = 120;
 /**
- * Number of warm-up runs, which are not timed. Many are needed until the engine has compiled the
- * hot functions, because one run calls most of them only a few hundred times.
+ * Number of warm-up runs, which do not count. There are many, because one run calls most hot
+ * functions only a few hundred times. The engine compiles these functions only after more calls.
  */
 const warmUps = 50;
 
@@ -32,7 +32,7 @@ interface Way {
   readonly name: string;
   readonly over: 'unix' | 'ws';
   readonly shares: boolean;
-  /** Time of an all-reduce on two processor cores, in ms, that the project promises [issue 3]. */
+  /** Time, in ms, that the project promises for an all-reduce on two processor cores [issue 3]. */
   readonly promisedMs: number;
 }
 
@@ -44,9 +44,9 @@ const ways: readonly Way[] = [
 
 /**
  * Times an all-reduce of 25 MiB over eight processes, for each transport. The time is compared with
- * the promised time, and with the time to copy the same bytes or to send them over bare sockets. If
- * `python` has torch, the time is also compared with that of gloo, torch's library for all-reduces.
- * Runs of gloo then alternate with runs of the emulator.
+ * two figures: the promised time, and the time to copy the same bytes or to send them over bare
+ * sockets. If `python` has torch, a third figure is the time of gloo, torch's library for
+ * all-reduces. Runs of gloo then alternate with runs of the emulator.
  */
 export async function run(python: string): Promise<BenchRow[]> {
   const gloo = await startGloo(python, torus.workers, elements);
@@ -91,8 +91,8 @@ async function socketLimit(over: 'unix' | 'ws', folder: string): Promise<Limit> 
 }
 
 /**
- * Best possible time with shared memory: two processor cores copy every payload once to its
- * receiver.
+ * Best possible time of an all-reduce through shared memory. It assumes that each payload is copied
+ * once to its receiver, and that two processor cores share this work.
  */
 function copyLimit(): Limit {
   const bytes = 4 * elements;
@@ -120,9 +120,9 @@ function totalBytes(): number {
 }
 
 /**
- * Returns the times, in ms, of all counted runs of the emulator (`ours`) and of gloo. The time of a
- * run is the longest time of a process, counted from a barrier on. The benchmarks of gloo and
- * OpenMPI count in the same way.
+ * Returns the times, in ms, of all runs that count: those of the emulator (`ours`) and those of
+ * gloo. All processes of a run start together at a barrier. The time of the run is that of the
+ * slowest process. The benchmarks of gloo and OpenMPI measure in the same way.
  */
 async function runProcesses(
   { over, shares }: Way,
@@ -146,8 +146,9 @@ async function runProcesses(
     for (let run = 0; run < runs; run++) {
       const checked = run === 0 || run === runs - 1;
       const ran = await ask(ranks, 'ran', () => ({ kind: 'run', checked }));
-      // The first and the last run are checked and do not count: before a checked run, each process
-      // fills its vector again, which delays the processes unequally.
+      // Warm-up runs do not count. The first and the last run, which are checked, do not count
+      // either. Before a checked run each process fills its vector again, so the processes start
+      // late, by unequal times.
       if (checked || run < warmUps) continue;
       ms.ours.push(Math.max(...ran.map((it) => it.ms)));
       if (gloo) ms.gloo.push(await gloo.run());
@@ -213,8 +214,8 @@ function receiveOnce(path: string | undefined): Promise<number> {
         total += count;
         return true;
       };
-      // Like the links of the emulator, the socket reads into a given buffer, so that Node
-      // allocates nothing.
+      // The socket reads into a buffer that this function gives it, so that Node allocates nothing.
+      // The links of the emulator read in the same way.
       const options: ReadInto = { onread: { buffer: () => buffer, callback: took } };
       const socket = new Socket(options);
       socket.on('error', reject);

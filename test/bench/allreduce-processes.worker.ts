@@ -55,7 +55,8 @@ interface ThreadTask {
 
 const generation = 1;
 /**
- * Number of elements of the small all-reduce that serves as a barrier before the timed all-reduce.
+ * Number of elements of a small all-reduce. It runs before the timed all-reduce and serves as a
+ * barrier.
  */
 const barrierElements = 64;
 const deadlineMs = 20_000;

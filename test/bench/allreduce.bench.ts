@@ -9,9 +9,9 @@ import type { BenchRow } from './row.ts';
 const elements = (25 * 2 ** 20) / 4;
 
 /**
- * Times an all-reduce of 25 MiB over eight workers in threads. The best possible time is the time
- * to read the vector of every chip once and to write the sum once for every worker, at the speed at
- * which two threads copy memory.
+ * Times an all-reduce of 25 MiB over eight workers in threads. The limit is the time in which two
+ * threads could read the vector of every chip once and write the sum once for every worker. The
+ * speed of these threads is the speed at which they copy memory.
  */
 export async function run(): Promise<BenchRow[]> {
   const ranks = flatTorus(4, 2);
@@ -29,8 +29,8 @@ async function measure(name: string, torus: Torus, runs: number): Promise<BenchR
     name,
     value: median(ms),
     unit: 'ms',
-    // `copyBandwidth` counts a copied byte once, although copying reads it and writes it. So the
-    // machine moves twice as many bytes per second.
+    // Copying reads each byte and writes it, but `copyBandwidth` counts the byte once. So the
+    // machine reads and writes twice as many bytes per second.
     limit: (1000 * moved) / (2 * copyBandwidth),
     limitName: `vectors read and sums written at ${(copyBandwidth / 1e9).toFixed(1)} GB/s of copying`,
     higherIsBetter: false,

@@ -20,15 +20,15 @@ export interface AllReduceTask {
   readonly elements: number;
   readonly runs: number;
   /**
-   * Shared words of the barrier. Word 0: how many workers have arrived. Word 1: how often all
-   * workers have passed the barrier.
+   * Shared words of the barrier. Word 0: number of workers that have arrived. Word 1: number of
+   * times that all workers have passed the barrier.
    */
   readonly barrier: Int32Array;
 }
 
 /** Measurements of one worker; the benchmark uses those of worker 0. */
 export interface AllReduceResult {
-  /** Milliseconds of each run, from the first worker's start to the last worker's end. */
+  /** Time of each run that counts, in ms, from the start until all workers have ended. */
   readonly ms: readonly number[];
   /** Bytes copied per second by two threads. */
   readonly copyBandwidth: number;
@@ -95,8 +95,8 @@ function check(): void {
 }
 
 /**
- * Measures how many bytes per second two threads together copy, if they copy at the same time. Each
- * of the two copies from one buffer of its own to another. Returns the median of all measurements.
+ * Returns the number of bytes per second that two threads copy together, as the median of nine
+ * measurements. Both copy at the same time, each from one buffer of its own to another.
  */
 function measureCopy(): number {
   const source = new Uint8Array(task.worker < copyThreads ? copyBytes : 0).fill(1);

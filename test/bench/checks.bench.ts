@@ -37,9 +37,10 @@ const processors = 2;
 const shareMax = 3;
 
 /**
- * Measures the share of a step that the detection of errors takes, in percent of the processor time
- * that all eight processes together spend on the step. Detection means the digests of the weights,
- * and the CRCs that senders and receivers compute of the bytes between processes.
+ * Measures how much of the processor time of a step goes into the detection of errors, in percent.
+ * The detection consists of two parts: the digests of the weights, and the CRCs of the bytes
+ * between processes, which senders and receivers compute. The processor time is that of all eight
+ * processes together.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
@@ -108,10 +109,11 @@ function timeCrcs(torus: Torus, executable: Executable): number {
 }
 
 /**
- * Returns how many bytes enter CRCs in a step. The receiver computes a CRC of each byte that comes
- * from another process. The sender computes a CRC of each byte that it sends, except for chunks
- * that it only forwards: such a chunk keeps the CRC with which it arrived. In a ring of n chips, a
- * chip forwards n − 2 of the 2 (n − 1) chunks that it sends.
+ * Returns the number of bytes in a step for which a CRC is computed; a byte with two CRCs counts
+ * twice. The receiver computes a CRC of every byte from another process. The sender computes a CRC
+ * of every byte that it sends, except for chunks that it only forwards. Such a chunk keeps the CRC
+ * with which it arrived. In a ring of n chips, n − 2 of the 2 (n − 1) chunks that a chip sends are
+ * only forwarded.
  */
 function checkedBytes(torus: Torus, elements: readonly number[]): number {
   const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);

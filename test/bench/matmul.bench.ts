@@ -19,9 +19,10 @@ interface Matrix {
   readonly turned: boolean;
 }
 /**
- * The left operand of a convolution as a matmul. Each row has the elements of one 3×3 window of an
- * image. The rows are ordered by image, then by the window's place in the image; the elements of a
- * row by their place in the window, then by feature. An image has height × width × features.
+ * The left operand of a convolution that runs as a matmul. Each row has the elements of one 3×3
+ * window of an image. The rows are in the order of the images and, within an image, of the windows.
+ * Within a row the elements are in the order of their places in the window and, within a place, of
+ * the features.
  */
 interface Windows {
   readonly kind: 'windows';
@@ -30,7 +31,7 @@ interface Windows {
   readonly width: number;
   readonly features: number;
   /**
-   * True for the operand of a weight gradient. This operand is transposed: each window is a column.
+   * True if the operand is transposed, so that each window is a column, as in a weight gradient.
    */
   readonly turned: boolean;
 }
@@ -91,9 +92,9 @@ const shapes: readonly Shape[] = [
   dense('cnn dense1 forward', 32, 128, 9216),
   dense('cnn dense1 input gradient', 32, 9216, 128, straight, turned),
   { ...dense('cnn dense1 weight gradient', 9216, 128, 4, turned), segments: 2 },
-  // The shares of nonzero values are as in training. After a ReLU about half of the values are not
-  // zero. In the gradient behind a max-pool and a ReLU only about a seventh are not zero, because
-  // the max-pool passes a gradient to one of four values.
+  // The shares of nonzero values are like those in training. After a ReLU about half of the values
+  // are not zero. The gradient that comes back through a max-pool and a ReLU has fewer: only about
+  // a seventh are not zero, because the max-pool passes a gradient to one of four values.
   {
     ...convolution('cnn conv2 forward, sparse, zeros counted', 64, windows(32, 26, 32)),
     lhsDensity: 0.5,
@@ -114,15 +115,16 @@ const shapes: readonly Shape[] = [
 ];
 
 /**
- * Smallest number of operations in a sample. It is large, so that the state of the caches at the
- * start of the sample matters little.
+ * Smallest number of operations in a sample. A long sample depends little on the state of the
+ * caches at its start.
  */
 const operationsOfSample = 2e8;
 
 /**
- * Measures GF/s of the fast MXU with bf16 multiplicands on one thread. The best possible figure is
- * the 128-bit FMA peak of this machine. The cubes (m = n = k) are measured first, then the matmuls
- * of the networks. In both parts, samples of the peak alternate with samples of the matmuls.
+ * Measures the GF/s of the fast MXU with bf16 multiplicands, on one thread. The limit is the
+ * 128-bit FMA peak of this machine. Two groups of matmuls are measured, first the cubes (m = n =
+ * k), then the matmuls of the networks. In each group, samples of the peak alternate with samples
+ * of the matmuls.
  */
 export async function run(options: MatmulBenchOptions = {}): Promise<BenchRow[]> {
   const { only = '' } = options;
@@ -170,8 +172,8 @@ interface Timed {
 }
 
 /**
- * Returns the median rate of each run in Gop/s. Samples of the runs alternate, so that the load of
- * other programs disturbs all runs equally.
+ * Returns the median rate of each of `runs`, in 10^9 operations per second. The samples of all runs
+ * alternate, so that the load of other programs disturbs all runs equally.
  */
 function rated(runs: readonly Timed[], samples: number): number[] {
   const repeats = runs.map(({ operations }) => Math.max(1, Math.round(2e7 / operations)));

@@ -12,7 +12,7 @@ interface PeakKernels {
 const operationsPerTurn = 96;
 const turns = 50_000;
 
-/** A sample of this thread's 128-bit FMA peak, about 0.1 ms long. It needs relaxed SIMD. */
+/** One measurement of this thread's 128-bit FMA peak, about 0.1 ms long. It needs relaxed SIMD. */
 export interface PeakSample {
   readonly operations: number;
   run(): void;

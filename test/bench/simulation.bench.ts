@@ -16,9 +16,9 @@ const promised = {
 } as const;
 
 /**
- * Measures the speed of the simulation on one processor. For every grid: messages and frames
- * delivered per second. For the smallest grid also steps per second, and for the largest grid also
- * the time of its 100 steps.
+ * Measures the speed of the simulation on one processor. The figure of every grid is the number of
+ * messages and frames delivered per second. The smallest grid also has a figure for steps per
+ * second. The largest grid also has a figure for the time of its 100 steps.
  */
 export async function run(): Promise<BenchRow[]> {
   await simulateRun({ topology: { columns: 2, rows: 2 }, steps: 500 });

@@ -38,10 +38,10 @@ const cases: readonly Case[] = [
 ];
 
 /**
- * Measures images per second of training on eight Cloud TPUs, as the median over whole steps. A
- * step lasts from the master's order to the commit. The best possible figure is that of two
- * processors that compute nothing but matmuls, at their peak rate of 128-bit fused multiply-adds.
- * This peak is measured in the same run of the benchmark.
+ * Measures images per second of training on eight Cloud TPUs, from the median time of a step. A
+ * step lasts from the master's order to the commit. The limit is the figure of two processors that
+ * do nothing but the matmuls, at their peak rate of 128-bit fused multiply-adds. This peak is
+ * measured in the same run of the benchmark.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];

@@ -14,17 +14,17 @@ export interface VectorBenchOptions {
 }
 
 /**
- * A fused loop of a training step. If the cores share its arrays, `copies` is 1 and the loop runs
- * once. Otherwise `copies` is the number of cores of a Cloud TPU, and the loop runs once for each
- * core, on the arrays of that core.
+ * A fused loop of a training step. The loop runs once for each copy of its arrays. `copies` is 1 if
+ * all cores of a Cloud TPU share the arrays. Otherwise `copies` is the number of cores, because
+ * each core has arrays of its own.
  */
 interface Case {
   readonly name: string;
   readonly body: HloComputation;
   readonly copies: number;
   /**
-   * For each target of the loop, the index of the parameter whose memory the target overwrites.
-   * Without `shares`, each target has memory of its own.
+   * For each target (output array) of the loop: the index of the parameter whose memory the target
+   * overwrites. Without `shares`, each target has memory of its own.
    */
   readonly shares?: readonly number[];
 }
@@ -161,9 +161,9 @@ function zeros({ dims }: ArrayShape): HloInstruction {
 }
 
 /**
- * Lays out the arrays of a loop in memory. The loop is called once for each copy of its arrays.
- * Returns the addresses that each call takes, and the number of bytes that all calls together read
- * and write.
+ * Lays out the arrays of a loop in memory. The loop is called once for each copy of the arrays.
+ * Returns the addresses for each call, and the number of bytes that all calls together read and
+ * write.
  */
 function placed({ body, copies, shares = [] }: Case): {
   readonly calls: readonly (readonly number[])[];
@@ -198,8 +198,8 @@ function fill(memory: WebAssembly.Memory): void {
 }
 
 /**
- * Returns the median rate of each run in GB/s. Samples of the runs alternate, so that the load of
- * other programs disturbs all runs equally.
+ * Returns the median rate of each of `runs`, in GB/s. The samples of all runs alternate, so that
+ * the load of other programs disturbs all runs equally.
  */
 function rates(samples: number, bytes: number, runs: readonly (() => void)[]): number[] {
   const repeats = Math.max(1, Math.round(2e7 / bytes));

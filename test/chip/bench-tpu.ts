@@ -10,9 +10,9 @@ import { type Executable, phases } from '../../src/isa/executable.ts';
 export interface BenchTpu {
   readonly cores: CloudTpuCores;
   /**
-   * Runs a step. `feed[core][element]` has the bytes of an element of the infeed. Returns the bytes
-   * of the outfeed as `[element][core]`. If all cores share an element, only core 0 has an entry
-   * for it.
+   * Runs a step. `feed[core][element]` has the bytes that the infeed delivers to a core for one of
+   * its elements. The result `[element][core]` has the bytes that the core sends for one element of
+   * the outfeed. An element that all cores share has an entry for core 0 only.
    */
   step(feed: readonly (readonly Uint8Array[])[]): Uint8Array[][];
   readonly beats: () => number;
@@ -71,8 +71,8 @@ export function benchTpu(executable: Executable, options: BenchOptions = {}): Be
   };
 
   /**
-   * All-reduce of a single Cloud TPU. Writes ((chip 0 + chip 1) + chip 2) + chip 3 to the vector of
-   * chip 0.
+   * The all-reduce of a single Cloud TPU. Replaces the vector of chip 0 by the sum over the chips:
+   * ((chip 0 + chip 1) + chip 2) + chip 3.
    */
   function sumChips(bucket: number): void {
     const { buffer, elements } = executable.buckets[bucket]!;

@@ -50,7 +50,7 @@ function replicasOf({ inputs }: Program, cores: number): EvaluateInputs[] {
   }));
 }
 
-/** An all-reduce in the documented order: core 0 + core 1 of each chip, then the chips in order. */
+/** An all-reduce that first adds the two cores of each chip, and then the chips in order. */
 const chipsThenSlice: AllReduceFunction = (values, body) => {
   const fold = (list: readonly Literal[]): Literal =>
     list.reduce((sum, value) =>
@@ -124,8 +124,8 @@ function compiled(module: HloModule, cores: number): Executable | undefined {
 }
 
 /**
- * True if a `bitcast-convert` of the program makes an integer of a NaN. Neither the definition of
- * HLO nor the processor says which bits a NaN has, so the integer is not defined.
+ * True if a `bitcast-convert` of the program makes an integer of a NaN. Neither HLO nor the
+ * processor defines the bits of a NaN, so the integer is not defined either.
  */
 function castsNan(module: HloModule, replicas: readonly EvaluateInputs[]): boolean {
   return postOrder(module.entry.root).some(({ opcode, operands: [operand], shape }) => {
@@ -150,9 +150,10 @@ function checkEqual(program: Program, cores: number, options?: BenchOptions): vo
 }
 
 /**
- * Returns the same program with some parameters replaced by infeeds, so that values differ between
- * cores. `mask` selects the parameters. If `summed` is true, an all-reduce sums the f32 results.
- * The program must have no infeed or outfeed.
+ * Returns a program that computes the same, but takes some of its parameters from an infeed. The
+ * values of these parameters can then differ between cores. `mask` selects these parameters. If
+ * `summed` is true, the f32 results are also summed by an all-reduce. The given program must have
+ * no infeed or outfeed.
  */
 function fed({ module, inputs }: Program, mask: number, summed: boolean): Program {
   const { parameters, root } = module.entry;
@@ -226,7 +227,7 @@ describe('a Cloud TPU computes the bits of evaluate', () => {
     );
   });
 
-  test('for matmuls with one result for all cores, one a core, or one a chip', () => {
+  test('for matmuls with one result for all cores, for each core, or for each chip', () => {
     const opcodes: readonly Opcode[] = ['dot', 'convolution', 'dot', 'transpose', 'reshape'];
     const options = { opcodes, choicesMax: 24, elementsMax: 64, types: ['f32'] as const };
     fc.assert(

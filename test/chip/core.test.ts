@@ -53,7 +53,8 @@ const kinds = fc.constantFrom<[Copies, Copies, Copies]>(
 );
 
 /**
- * Returns pseudo-random numbers from −2 to 2, chosen so that no product of two of them underflows.
+ * Returns pseudo-random numbers from −2 to 2. The smallest magnitude is 2^-30, apart from 0, so no
+ * product of two of these numbers underflows.
  */
 function values(seed: number, count: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => {
@@ -63,7 +64,7 @@ function values(seed: number, count: number): Float32Array {
 }
 
 describe('matmuls', () => {
-  test('each copy has the bits of its core or chip alone, for any number of rows a call', () => {
+  test('a copy has the product of its core or the sum of its chip, for any rows per call', () => {
     fc.assert(
       fc.property(
         cores,

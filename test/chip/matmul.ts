@@ -16,10 +16,11 @@ export interface Case {
   readonly rhsDepthOffsets: Int32Array;
   readonly columnOffsets: Int32Array;
   /**
-   * Elements of the left operand: `segments` parts of `lhsSegment` elements, one after another. The
-   * right operand has as many parts. Part i of the left operand is multiplied by part i of the
-   * right operand, and the result is the sum of these products. The offset tables say at which
-   * elements of a part the rows, columns and depths lie; they need not use every element.
+   * Elements of the left operand. It has `segments` parts of `lhsSegment` elements, one after
+   * another. The right operand has as many parts. The result is the sum, over all i, of the product
+   * of part i of the left operand with part i of the right operand. The offset of an element in its
+   * part is the sum of two entries of the offset tables: one for its row or column, one for its
+   * depth. Some elements may not be used.
    */
   readonly lhs: Float32Array;
   readonly rhs: Float32Array;
@@ -28,8 +29,9 @@ export interface Case {
 }
 
 /**
- * Returns the result of a matmul by its definition. Each product is computed in f64, and rounded to
- * f32, or to 0 if its magnitude is below 2^-126. Sums are in f32, in tiles of 128 products.
+ * Returns the result of a matmul by its definition. Each product is computed in f64 and rounded to
+ * f32. If its magnitude is below 2^-126, it becomes 0 instead. Sums are in f32, in tiles of 128
+ * products.
  */
 export function defined(it: Case): Float32Array {
   const round = it.multiplicands === 'bf16' ? roundToBf16 : (value: number) => value;

@@ -54,8 +54,8 @@ const kinds = [
 ];
 
 /**
- * Generator of tables of `count` offsets. The offsets have equal steps, or are runs of consecutive
- * numbers with gaps between the runs, or are random.
+ * Generator of tables of `count` offsets. A table is of one of three kinds: offsets with equal
+ * steps, runs of consecutive offsets with gaps between the runs, or random offsets.
  */
 function offsets(count: number): fc.Arbitrary<Int32Array> {
   const affine = fc
@@ -154,7 +154,10 @@ function span(a: Int32Array, b: Int32Array): number {
   return Math.max(...a) + Math.max(...b) + 1;
 }
 
-/** Generator of arrays of `count` numbers: 64 random numbers, repeated in an irregular order. */
+/**
+ * Generator of arrays of `count` numbers. Only 64 different numbers are random; they are repeated
+ * in an irregular order.
+ */
 function words(count: number, only?: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   return fc
     .constantFrom(...(only === undefined ? kinds : [only]))
@@ -212,8 +215,8 @@ describe('the MXU computes the bits of the definition', () => {
     );
   });
   /**
-   * Returns a matmul in which one operand, `side`, has many zeros: about one value in `every` is
-   * not 0. The rows of the left operand overlap, like the windows of an image.
+   * Returns a matmul in which the operand `side` has many zeros: of `every` values about one is not
+   * 0. The rows of the left operand overlap in memory, like the windows of an image.
    */
   function sparse(side: 'lhs' | 'rhs', every: number): Case {
     const [m, n, k] = [192, 64, 900];
@@ -274,8 +277,8 @@ describe('the MXU computes the bits of the definition', () => {
   });
 
   /**
-   * Returns a matmul whose result has the dot product of `lhs` and `rhs` in every element. The
-   * kernel divides this result into whole blocks, so only its code for whole blocks runs.
+   * Returns a matmul whose result is the same in every element: the dot product of `lhs` and `rhs`.
+   * Whole blocks of the kernel cover the result, so only the code for whole blocks runs.
    */
   function chain(lhs: readonly number[], rhs: readonly number[]): Case {
     const [m, n, k] = [12, 16, lhs.length];
@@ -324,7 +327,7 @@ describe('the MXU computes the bits of the definition', () => {
       expect(resultBits(call, large)).toEqual(bitsOf(defined(it)));
     }
   });
-  test('the array counts cycles: one fill, then rows and latency of the array for each tile', () => {
+  test('cycles are counted: one fill of the array, then for each tile its rows and latency', () => {
     const before = systolic.cycles();
     run(systolic, chain(new Array<number>(300).fill(1), new Array<number>(300).fill(1)));
     expect(systolic.cycles() - before).toBe(128 + 3 * (12 + 128 + 128 - 1));

@@ -55,8 +55,8 @@ export class Tiny {
   }
 
   /**
-   * Adds a buffer for the value that a parameter has after the step. Without such a buffer, the
-   * step overwrites the parameter in place.
+   * Adds a buffer into which the step writes the new value of a parameter. For a parameter without
+   * such a buffer, the step overwrites the old value in place.
    */
   next(parameter: BufferId): BufferId {
     const id = this.buffer(this.#buffers[parameter]!.shape, 'shared', 'parameter');
@@ -127,8 +127,8 @@ export class Tiny {
   }
 
   /**
-   * Adds an all-reduce of a buffer of which each chip has its own copy. Returns a buffer with the
-   * sum. All chips of the Cloud TPU share this one copy of the sum.
+   * Adds an all-reduce of `buffer`, of which each chip has its own copy. Returns a buffer with the
+   * sum. The sum has a single copy, which all chips of the Cloud TPU share.
    */
   allReduce(buffer: BufferId): BufferId {
     const { shape, offset, bytes } = this.#buffers[buffer]!;

@@ -35,7 +35,7 @@ async function searched(
   return { result, text };
 }
 
-/** Defect: if a worker throws, the last step is committed with wrong weights. */
+/** A simulation with a defect: if a worker throws, the last commit has wrong weights. */
 const wrongAfterThrow: Simulate = async (run) => {
   const outcome = await simulateRun(run);
   const isHit = outcome.observation.injections.some(
@@ -44,7 +44,7 @@ const wrongAfterThrow: Simulate = async (run) => {
   return isHit ? withOtherDigest(outcome) : outcome;
 };
 
-/** Defect: an assertion fails if a worker throws. */
+/** A simulation with a defect: if the plan lets a worker throw, an assertion fails. */
 const crashAfterThrow: Simulate = async (run) => {
   if (run.faults?.some(({ fault }) => fault === 'throw')) broken('a worker threw');
   return simulateRun(run);
@@ -57,7 +57,10 @@ function withOtherDigest(outcome: SimulatedOutcome): SimulatedOutcome {
   return { ...outcome, observation: { ...observation, commits } };
 }
 
-/** Returns the first seed whose plan fulfils a condition and is fast: `mlp` on four Cloud TPUs. */
+/**
+ * Returns the first seed whose random plan fulfils `holds`, expects the run to finish, and is fast
+ * to run (`mlp` on four Cloud TPUs).
+ */
 function seedWith(holds: (it: Case) => boolean): number {
   for (let seed = 0; ; seed++) {
     const it = randomCase(seed);
@@ -67,7 +70,9 @@ function seedWith(holds: (it: Case) => boolean): number {
   }
 }
 
-/** A seed whose plan has several faults, among them `throw` at a position that the run reaches. */
+/**
+ * A seed whose plan has at least four faults. One of them makes a worker throw in a training step.
+ */
 const seed = seedWith(({ faults }) => {
   const at = faults.find(({ fault }) => fault === 'throw')?.at;
   return faults.length >= 4 && at !== undefined && 'step' in at;
@@ -80,7 +85,7 @@ describe('pod chaos search', () => {
   test('simulates the same run as pod chaos run with the file of the plan', async () => {
     const it = randomCase(seed);
     const path = join(folder, 'same.yaml');
-    writeFileSync(path, printPlan(planOf(it)));
+    writeFileSync(path, printPlan(planOf(it, 'sim')));
     const planned = await openPlanned(planInFile(path), 'sim');
     const seen = await runWithFaults(planned, () => undefined);
     const { ending } = await simulatingRunner().try(it);

@@ -12,7 +12,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const tiny = '--model mlp --tpus 1 --steps 3 --global-batch 8 --evaluate 8';
 
-/** Arguments of a run with an evaluation of 1,250 batches. It is long enough to send a signal. */
+/** Arguments of a run whose evaluation has 1,250 batches, so that a signal can arrive during it. */
 const longEvaluation = ['train', '--model', 'mlp', '--tpus', '1', '--steps', '2'].concat([
   '--global-batch',
   '8',

@@ -14,8 +14,8 @@ const commands = ['train', 'compile', 'up', 'doctor', 'devices', 'status', 'jobs
 const daemons = ['master', 'worker', 'supervisor'].map((it) => `cluster/${it}/main.cjs`);
 
 /**
- * Files that even old versions of Node must be able to load. They are the first file of each
- * program, which checks the version of Node, and the files that this check needs.
+ * Files that even old versions of Node must be able to load, because they check the version of
+ * Node: the first file of each program, and the files that this check needs.
  */
 const beginnings = [
   ...[pod, 'src/cli/main.js', 'cluster/host/engine.cjs', 'cluster/host/engine.js'],
@@ -74,7 +74,7 @@ test('versions are compared as numbers, not as text', async () => {
   expect(all.filter((_, i) => ended[i]?.code === 0)).toEqual(all.slice(refused.length));
 });
 
-/** Flags of Node that switch off a feature which `pod` needs, and the message expected for each. */
+/** For each flag of Node that switches off a feature: the message that `pod` must print. */
 const lacking: Readonly<Record<string, RegExp>> = {
   '--jitless': /^pod: unsupported-engine: expected WebAssembly, found none; .*--jitless/m,
   '--no-expose-wasm': /^pod: unsupported-engine: expected WebAssembly, found none/m,
@@ -94,8 +94,8 @@ for (const { path, version } of current) {
   test.each(Object.entries(lacking).filter(([flag]) => isKnown(path, flag)))(
     `Node ${version} %s: every program names the missing feature and ends with exit code 2`,
     async (flag, line) => {
-      // The flag --jitless is tried with all commands and programs, each other flag with one
-      // command and one program.
+      // Only the flag --jitless is tried with all commands and programs. Every other flag is tried
+      // with one command and one program.
       const some = flag === '--jitless' ? commands.filter((it) => it !== 'doctor') : ['train'];
       const programs = flag === '--jitless' ? daemons : daemons.slice(1, 2);
       const all = await Promise.all([

@@ -103,7 +103,7 @@ describe('a folder of checkpoints while a run writes to it', () => {
 
 /**
  * Expects that a command is refused with `code` and does not change the folder. If the command
- * names the folder `ck`, checkpoints are put there first.
+ * names the subfolder `ck`, this function first copies checkpoints there.
  */
 async function expectRefused(command: string, code: string): Promise<void> {
   writeFileSync(join(folder, 'file'), 'of the user\n');

@@ -44,7 +44,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Starts a master that continues the jobs in the folder. Its API listens on port `at`. */
+/** Starts a master, which continues the jobs of the folder. `at` is the port of its API. */
 async function startMaster(at: number): Promise<void> {
   const { token } = readToken({ POD_TOKEN_FILE: join(folder, 'token') });
   master = await startServer(folder, undefined, Date.now);

@@ -31,7 +31,10 @@ function writePod(changes: Readonly<Record<string, unknown>>): void {
 
 const pod = (words: string) => shell(`timeout 30 $pod ${words}`, { cwd: folder });
 
-/** Ways to damage a file. The file is deleted first; each function puts another thing there. */
+/**
+ * Ways to damage a file. The file is deleted first. Then one of these functions puts something else
+ * at its path.
+ */
 const damages: Readonly<Record<string, (path: string) => void>> = {
   'an empty file': (path) => writeFileSync(path, ''),
   'a folder': (path) => mkdirSync(path),
@@ -123,7 +126,10 @@ const job = { id: escapes, words: [escapes], submittedMs: 1, state: 'queued' };
 
 let server: Server;
 let origin: string;
-/** Answers of the server to requests for a log, in order. The last answer is repeated. */
+/**
+ * Answers of the server to requests for a log, in the order of the requests. After the last answer,
+ * all further requests get this answer again.
+ */
 let pieces: unknown[] = [];
 let asked = 0;
 beforeAll(async () => {

@@ -35,7 +35,10 @@ const path = (name: string): string => join(folder, name);
 /** Text that would end a line, start an element or control a terminal. */
 const hostile = `<script>alert('"&amp;')</script>\u001b[2J\n\u202e\u0000</style>`;
 
-/** Records a run to the folder `run`. Its data path, a cause and its error are {@link hostile}. */
+/**
+ * Records a run in the folder `run`. The text {@link hostile} is in the path of its data, in the
+ * cause of a loss and in the error that ends it.
+ */
 function record(): void {
   let now = 1000;
   const onLoss = (why: string): never => expect.fail(why);

@@ -180,7 +180,7 @@ describe('a folder is refused before the run, and nothing changes, if it', () =>
     expect(listing()).toBe(before);
   });
 
-  test('would be the first thing that a refused run changes', async () => {
+  test('would belong to a run that is refused', async () => {
     const { code } = await shell(`${tiny} --run run --data mnist:none`, { cwd: folder });
     expect(code).toBe(2);
     expect(readdirSync(folder)).toEqual([]);

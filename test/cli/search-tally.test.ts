@@ -8,8 +8,8 @@ const grid = { columns: 4, rows: 2 };
 const kill: Fault = { fault: 'kill', tpu: 3, at: { step: 2 } };
 
 /**
- * Returns a run whose fault is injected at 100 ms. The loss of Cloud TPU `tpu` is reported at
- * `lostMs`, or never if `lostMs` is undefined.
+ * Returns what was observed in a run whose fault was injected at 100 ms. At `lostMs` the master
+ * reported the loss of Cloud TPU `tpu`. If `lostMs` is undefined, it reported no loss.
  */
 function seenWith(lostMs: number | undefined, tpu: number | null): Observation {
   const note = { event: 'lost', tpu, cause: '' } as unknown as Note;

@@ -37,8 +37,8 @@ test.skipIf(!canBeAnother)(
 );
 
 /**
- * Sets the limit of threads of the test program to one, so that the program cannot start another
- * thread. `parent` is the process number of `timeout`, which runs the test program.
+ * Sets the limit of threads of the test program to one, so that it cannot start another thread.
+ * `parent` is the process number of `timeout`, whose child is the test program.
  */
 function limit(parent: number): void {
   const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(parent)], {

@@ -12,8 +12,8 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 /**
- * Runs a master and one worker as in containers. The output has the worker's log and exit code,
- * then those of the master.
+ * Runs a master and one worker in the way in which containers run them. The output has first the
+ * log and the exit code of the worker, then the exit code and the log of the master.
  */
 function podAs(format: string, level = 'info') {
   const lines = [
@@ -65,6 +65,7 @@ test('pod up --log-level warn leaves out lines in all logs, but not the summary'
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
-  // The first line is printed by `--json`, from the log of the master.
+  // The option `--json` prints the first line. The second line is in the log of the master, which
+  // `cat` prints.
   expect(lines.map(({ msg }) => msg)).toEqual(['summary', 'summary']);
 });

@@ -6,9 +6,10 @@ import { Tiny } from '../chip/tiny.ts';
 export const weightCount = 70;
 
 /**
- * Returns a program that halves its weights at each step: an all-reduce sums the weights of all
- * cores, and the program divides the sum by twice the number of cores. The outfeed is the new
- * weights. The new weights do not overwrite the old ones, which are kept until the next step.
+ * Returns a program that halves its weights at each step. All cores have the same weights. The
+ * program sums these weights over all cores, with an all-reduce, and divides the sum by twice the
+ * number of cores. The outfeed is the new weights. The program keeps the old weights until the next
+ * step.
  */
 export function halving(tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -32,10 +33,9 @@ export function halving(tpus: number): Executable {
 }
 
 /**
- * Returns a program whose weights depend on its infeed. Each core halves the weights and adds to
- * them pixels from the middle of its first image. The new weights are the mean of these sums over
- * all cores of `tpus` Cloud TPUs. They do not overwrite the old weights, which are kept until the
- * next step.
+ * Returns a program whose weights depend on its infeed. Each core halves the weights and adds
+ * pixels of the first image in its infeed, one pixel to each weight. The new weights are the mean
+ * of the results of all cores. The program keeps the old weights until the next step.
  */
 export function learning(batch: number, tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -78,8 +78,8 @@ export function echo(batch: number): Executable {
 }
 
 /**
- * Returns a program that is too large for one process with 64 Cloud TPUs: together they would need
- * more memory than the process can address.
+ * Returns a program with a large buffer. 64 Cloud TPUs with this program need more memory than one
+ * process can address.
  */
 export function enormous(): Executable {
   const tiny = new Tiny(8);

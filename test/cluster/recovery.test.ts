@@ -58,8 +58,9 @@ async function open(options: Partial<ThreadPodOptions>, notes: Note[] = []): Pro
 }
 
 /**
- * Trains steps 0 to 4. After step 2 and at the end, runs the program that shows the weights. Calls
- * `during` while each step runs.
+ * Trains steps 0 to 4. After step 2 and after step 4, also runs a second program, which outputs the
+ * weights. Calls `during` while a step of one of the two programs runs. The argument `step` of
+ * `during` counts the steps of both programs, from 0.
  */
 async function run(
   options: Partial<ThreadPodOptions>,
@@ -112,7 +113,7 @@ const loading = (kind: Ending, generation: number, tpu = 1): Fault => ({
   at: { during: 'loading', generation },
 });
 
-/** Returns a fault that flips a bit of the gradients that a Cloud TPU has received in a step. */
+/** Returns a fault that flips one bit of the summed gradients in one Cloud TPU, in one step. */
 const corrupted = (step: number, tpu = 1): Fault => ({
   fault: 'flip-bit',
   in: 'reduce-buffer',
@@ -160,8 +161,8 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const onNote = (note: Note): void => {
       notes.push(note);
       const lost = notes.filter(({ event }) => event === 'lost').length;
-      // 20 ms after a loss, the thread that replaces Cloud TPU 1 has started but has no task yet.
-      // The kill hits the thread in this state.
+      // 20 ms after the loss of Cloud TPU 1, its new thread has started but has no task yet. The
+      // kill must hit the thread in this state.
       if (note.event === 'lost' && lost < 3) setTimeout(() => pod?.kill(1), 20);
     };
     const { digests } = await run({ onNote }, (it, step) => {
@@ -177,9 +178,9 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // Cloud TPU 3 shall be lost in step 2 too. A throw does not cause this loss if the master
-        // has already aborted the step. So three throws are planned: each time the step runs again,
-        // one of them takes effect.
+        // Cloud TPU 3 must be lost in step 2 too. A throw of Cloud TPU 3 causes no loss if the
+        // master has already aborted the step. An aborted step runs again, and then the next
+        // planned throw takes effect. So several throws are planned.
         ...[1, 2, 3].map(() => fault('throw', 2, 3)),
         loading('exit', 2),
         loading('throw', 2, 3),

@@ -139,7 +139,7 @@ interface Use {
 }
 
 /**
- * Returns the time during which each buffer is in use, from its first write to its last read. Times
+ * Returns when each buffer is in use: from its first write (`start`) to its last read (`end`). Both
  * are indices of instructions.
  */
 function usesOf(executable: Executable): Use[] {
@@ -161,8 +161,8 @@ function usesOf(executable: Executable): Use[] {
 }
 
 /**
- * True if the given buffer is a part of a bucket (the gradients that one all-reduce sums). The
- * checks look at the bucket as a whole, and not at its parts.
+ * True if the given buffer is a part of a bucket. A bucket is the buffer with all gradients that
+ * one all-reduce sums. The checks look at whole buckets, not at their parts.
  */
 function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
   return buckets.some(({ buffer }) => {
@@ -175,10 +175,10 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 
 /**
  * True if the buffer of `use` must stay unchanged to the end of the program, because a result of
- * the program is a view of this buffer. A view is a buffer that no instruction writes. It lies at
- * the place of another buffer, for example to give its values another shape. If several buffers use
- * one place in turn, a view at this place is of the last of them. A part of a bucket is not a view,
- * because the bucket may use the place after the buffer of `use`.
+ * the program is a view of this buffer. A view is a buffer that no instruction writes. It has the
+ * same bytes as another buffer, for example in order to give them another shape. If several buffers
+ * use these bytes one after another, the view belongs to the last of them. Parts of buckets do not
+ * count as views.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;
@@ -227,9 +227,9 @@ function operands(executable: Executable, it: Instruction): [number[], number[]]
 }
 
 /**
- * True if one instruction reads the buffer of `first` and may overwrite it with the buffer of
- * `second`: both lie in exactly the same place, and the instruction is a fused loop or a random
- * number generator. Only these two kinds may overwrite their input.
+ * True if one instruction reads the buffer of `first`, writes the buffer of `second`, and both
+ * buffers have the same place and size. The instruction must be a fused loop or a random number
+ * generator, because only these two kinds of instructions may overwrite their input.
  */
 function handsOver(executable: Executable, first: Use, second: Use): boolean {
   const it = executable.instructions[second.start];

@@ -58,7 +58,7 @@ const program = fc
     return b.module('dense', parameters, b.tuple([...summed, token]), aliases);
   });
 
-/** Returns one of the last six of the given instructions. `choice`, from 0, selects it. */
+/** Returns one of the last six instructions of `pool`. `choice` is a random number, from 0 up. */
 function near(pool: readonly HloInstruction[], choice: number): HloInstruction {
   return at(pool, pool.length - 1 - (choice % Math.min(pool.length, 6)));
 }

@@ -22,9 +22,9 @@ export interface StepResult {
 }
 
 /**
- * Runs an executable by the definitions in src/isa, on plain bytes. A matmul sums in the order that
- * docs/ARCHITECTURE.md defines, a fused loop evaluates its body with `evaluate`, and an all-reduce
- * sums over chips.
+ * Runs an executable on plain bytes, as src/isa defines its instructions. A matmul sums in the
+ * order that docs/ARCHITECTURE.md defines. The body of a fused loop is run by `evaluate`. An
+ * all-reduce sums over the chips of one Cloud TPU.
  */
 export function interpret(
   executable: Executable,
@@ -221,8 +221,8 @@ class Machine {
   }
 
   /**
-   * Sums the given bucket over the chips of one Cloud TPU: adds the vectors of the chips in order
-   * of the chip numbers.
+   * Sums the bucket with index `bucket` over the chips of one Cloud TPU, in order of the chip
+   * numbers.
    */
   #allReduce(bucket: number): void {
     const { buffer } = at(this.#executable.buckets, bucket);

@@ -12,9 +12,9 @@ import { at } from '../../src/numerics/assert.ts';
 import { sameShape } from '../../src/numerics/shape.ts';
 
 /**
- * Returns a substitute for the code generator. The substitute generates no code: it collects the
- * fused loops in `kept`, so that `interpret` can evaluate their bodies. By default it accepts every
- * body with at most one reduction.
+ * Returns a substitute for the code generator, which generates no code. It collects the fused loops
+ * in the list `kept`. A test passes this list to `interpret`, which evaluates the bodies of the
+ * loops. By default the substitute accepts each body with at most one reduction.
  */
 export function keepLoops(
   rules: Pick<Codegen, 'supports' | 'inPlace'> = plainRules,
@@ -48,8 +48,9 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
 ]);
 
 /**
- * Returns the indices of the parameters whose memory a target may overwrite: all parameters of the
- * target's shape if every instruction of the body is element-wise, otherwise none.
+ * Returns the indices of the parameters whose memory the target with index `target` may overwrite.
+ * If all instructions of the body are element-wise, these are the parameters with the shape of the
+ * target. Otherwise there are none.
  */
 function inPlace(body: HloComputation, target: number): number[] {
   const inner = postOrder(body.root).filter((it) => it.opcode !== 'tuple');

@@ -215,8 +215,8 @@ function expectWritten(consumer: InfeedQueue, step: number): void {
 }
 
 /**
- * Starts a second thread that reads the queue and knows only its raw memory. Returns the labels
- * that the second thread has read, one list for each step.
+ * Starts a second thread, which reads the queue's memory without the class InfeedQueue. Returns the
+ * labels that this thread has read, as one list for each step.
  */
 function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<number[][]> {
   return new Promise((resolve, reject) => {
@@ -227,9 +227,10 @@ function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<numb
 }
 
 /**
- * Program of the reading thread, for a queue of two slots, each with 8 samples of 4 elements. The
- * memory of the queue begins with one cache line (16 words) of flags. Then come two cache lines,
- * one with the state of each slot, and then the two slots, of 48 words each.
+ * Program of the second thread. It reads a queue with two slots, each with 8 samples of 4 elements.
+ * Words 0 to 15 of the queue's memory are flags. Words 16 to 31 have the state of slot 0, and words
+ * 32 to 47 the state of slot 1. Then come the two slots, of 48 words each. The labels are words 32
+ * to 39 of a slot.
  */
 const reader = `
   const { parentPort, workerData: { buffer, steps } } = require('node:worker_threads');

@@ -143,8 +143,8 @@ test('a missing, wrong or mismatched file is named', () => {
 test.skipIf(!existsSync('../shared/data/mnist'))('the real images split 8,000 to 2,000', () => {
   const { train, test: tested } = mnist('../shared/data/mnist');
   expect([train.size, tested.size]).toEqual([8000, 2000]);
-  // The folder holds the 10,000 images of MNIST's test set, and `mnist` takes the first 8,000 of
-  // them for training. The test set begins with the digits 7, 2, 1, 0, 4, 1, 4, 9, 5, 9.
+  // The folder has the 10,000 images of the original test set of MNIST. `mnist` takes the first
+  // 8,000 of them for training. They begin with the digits 7, 2, 1, 0, 4, 1, 4, 9, 5, 9.
   const first = Array.from({ length: 10 }, (_, i) => train.sample(i, new Uint8Array(784), 0));
   expect(first).toEqual([7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
 });
@@ -159,8 +159,8 @@ const base = mkdtempSync(join(tmpdir(), 'mnist-'));
 afterAll(() => rmSync(base, { recursive: true }));
 
 /**
- * Arbitrary lists of samples. Each sample is made from two numbers, a seed byte and a label, so
- * that fast-check has only these two numbers to shrink, not 784 pixels.
+ * Arbitrary lists of samples. A sample is computed from two numbers, a seed and a label. So
+ * fast-check shrinks these two numbers and not 784 pixels.
  */
 const sampleLists = fc
   .array(fc.tuple(fc.nat(255), fc.nat(9)), { minLength: 2, maxLength: 12 })
@@ -211,8 +211,8 @@ function folder(files: Files): string {
 }
 
 /**
- * Returns the training samples in a folder, or the error. Expects the error to be `bad-data` and
- * one line.
+ * Reads the training samples in a folder. Returns the samples, or the error with which this failed.
+ * Expects that the error has the code `bad-data` and a text of one line.
  */
 function attemptIn(dir: string): Sample[] | PodError {
   try {

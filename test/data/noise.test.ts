@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import { Noise } from '../../src/data/noise.ts';
 
 test('the sequence equals that of the published xoshiro128++ generator', () => {
-  // The first words from the state 1, 2, 3, 4. [rand_xoshiro, tests of xoshiro128++]
+  // The first seven words that xoshiro128++ draws from the state 1, 2, 3, 4, as in the tests of the
+  // Rust crate rand_xoshiro.
   const expected = [641, 1573767, 3222811527, 3517856514, 836907274, 4247214768, 3867114732];
   const noise = started([1, 2, 3, 4]);
   expect(expected.map(() => noise.word() >>> 0)).toEqual(expected);

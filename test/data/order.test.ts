@@ -48,8 +48,9 @@ test('every index goes to every place equally often', () => {
   }
   const expected = epochCount / size;
   const chi = visits.reduce((sum, seen) => sum + (seen - expected) ** 2 / expected, 0);
-  // If the orders are uniform, `chi` has a χ² distribution with 100 degrees of freedom. Its mean is
-  // 100 and its standard deviation 14. The limit 170 is five standard deviations above the mean.
+  // If all orders are equally likely, `chi` has a χ² distribution with 100 degrees of freedom. This
+  // distribution has the mean 100 and the standard deviation 14. The limit 170 is five standard
+  // deviations above the mean.
   expect(chi).toBeLessThan(170);
 });
 

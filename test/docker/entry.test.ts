@@ -21,10 +21,10 @@ const waiting = `
 `;
 
 /**
- * Starts entry.sh with a fake `node`. Each start of the fake `node` adds a line to the file
- * `starts` and uses up one entry of `codes`. If the entry is a number, the fake ends with this exit
- * code. If the entry is `wait`, the fake runs until a signal arrives, and ends with the exit code
- * of that signal.
+ * Starts entry.sh with a fake `node`. Each start of the fake adds a line to the file `starts`. At
+ * start i, the fake takes entry i of `codes`. If this entry is a number, the fake ends with this
+ * exit code. If it is `wait`, the fake runs until a signal arrives, and ends with the exit code of
+ * this signal.
  */
 function start(args: readonly string[], codes: readonly (number | 'wait')[]): ChildProcess {
   writeFileSync(join(folder, 'codes'), `${codes.join('\n')}\n`);

@@ -145,7 +145,8 @@ test('every Compose container has restricted rights, limits and a rotated log', 
   expect(Object.keys(services).sort()).toEqual(['master', 'serve', 'spare', 'tpu']);
   for (const name of ['master', 'serve', 'tpu', 'spare']) {
     const { restart, healthcheck, stop_grace_period } = services[name]!;
-    // entry.sh restarts a crashed program within its container, so Compose restarts no container.
+    // entry.sh restarts a crashed program inside the container. So Compose need not restart the
+    // container.
     expect(restart).toBe('no');
     expect(healthcheck?.test).toEqual(['CMD', 'node', 'dist/cluster/worker/ready.js']);
     expect(stop_grace_period).toBeDefined();
@@ -275,7 +276,7 @@ test('.dockerignore admits every file that the image copies, and the image runs 
 
 /**
  * Expects that `master` is a Kubernetes Job with one master, and that `tpu` is an indexed Job with
- * TPUS workers, where TPUS is an environment variable of the master.
+ * workers. The number of workers must equal the environment variable TPUS of the master.
  */
 function agree(master: JobSpec, tpu: JobSpec): void {
   const count = Number(environment(master)['TPUS']);
@@ -292,8 +293,9 @@ function environment(spec: JobSpec): Record<string, string> {
 }
 
 /**
- * Returns the specification of a Kubernetes Job without the fields in which two Jobs for the same
- * program may differ: host names, the address of the master, and `ttlSecondsAfterFinished`.
+ * Returns the specification of a Kubernetes Job without host names, without the address of the
+ * master and without `ttlSecondsAfterFinished`. Two Jobs that run the same program may differ only
+ * in these fields.
  */
 function withoutNames(spec: JobSpec): unknown {
   const { hostname: _h, subdomain: _s, ...pod } = spec.template.spec;
@@ -305,7 +307,8 @@ function withoutNames(spec: JobSpec): unknown {
 }
 
 /**
- * Parses a file as Docker and Kubernetes do: as YAML 1.1 with merge keys, in which 0400 is octal.
+ * Parses a file as Docker and Kubernetes do: as YAML 1.1, with merge keys. In YAML 1.1 the mode
+ * 0400 of a file is an octal number.
  */
 function read(file: string): unknown[] {
   const documents = parseAllDocuments(readFileSync(file, 'utf8'), { version: '1.1', merge: true });

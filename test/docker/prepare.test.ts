@@ -69,8 +69,9 @@ test("replaceToken writes the operator's token, unless it is too short or too lo
 });
 
 /**
- * Quotes a word for a shell, with a kind of quotes that the word does not contain. A word with both
- * kinds is cut into parts, and each part is quoted with the kind that it does not contain.
+ * Quotes a word for a shell. If the word contains at most one of the two kinds of quotes, the whole
+ * word is put between quotes of the other kind. If it contains both kinds, its single quotes are
+ * put between double quotes, and all other parts of the word between single quotes.
  */
 function quoted(word: string): string {
   if (!word.includes("'")) return `'${word}'`;

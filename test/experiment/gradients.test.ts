@@ -25,8 +25,8 @@ test.each(['mlp', 'cnn'] as const)(
 );
 
 /**
- * Trains one step and returns its gradients g. The step computes momentum = 0.9 · 0 + g, so the
- * momentum after the step equals g, and this function reads the momentum.
+ * Trains one step and returns its gradients. It reads them from the state of the optimizer: the
+ * first step computes momentum = 0.9 · 0 + gradient, so the momentum equals the gradient.
  */
 async function gradients(
   model: 'mlp' | 'cnn',
@@ -69,7 +69,10 @@ async function gradients(
   }
 }
 
-/** Returns the largest difference of two arrays, relative to the largest element of `b`. */
+/**
+ * Returns the largest difference between elements of `a` and `b`, divided by the largest magnitude
+ * of an element of `b`.
+ */
 function distance(a: Float32Array, b: Float32Array): number {
   let difference = 0;
   let largest = 0;

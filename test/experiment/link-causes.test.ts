@@ -7,7 +7,7 @@ import { flatTorus, podTorus, type Torus } from '../../src/fabric/torus.ts';
 import type { StepReport } from '../../src/pod/messages.ts';
 import { makeSlice } from '../fabric/slice.ts';
 
-/** Slices of 2 to 12 Cloud TPUs, some of them rings. A Cloud TPU has four chips, or only one. */
+/** Slices of 2 to 12 Cloud TPUs. All Cloud TPUs of a slice have four chips, or all have one. */
 const slices: fc.Arbitrary<Torus> = fc
   .tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 3 }), fc.boolean())
   .filter(([columns, rows]) => columns * rows > 1)
@@ -17,7 +17,7 @@ const slices: fc.Arbitrary<Torus> = fc
 
 interface Delay {
   readonly tpu: number;
-  /** Phase that the report makes longer by the time for which the Cloud TPU stands still. */
+  /** Phase to which the report of the Cloud TPU adds the time for which it stands still. */
   readonly phase: 'compute' | 'all-reduce';
   /** Number of rounds before the Cloud TPU stands still. */
   readonly rounds: number;
@@ -27,10 +27,10 @@ interface Delay {
 const workMs = 40;
 
 /**
- * Runs one step whose all-reduce goes through real lanes, on a clock that advances by 1 ms a round.
- * In a round the Cloud TPUs make, one after another, the hops that they can. Cloud TPU `slow` goes
- * first. In the first round no other Cloud TPU has sent a frame before it, so `slow` makes only its
- * first hop. After `rounds` rounds `slow` stands still, and makes no hop, for `ms` rounds.
+ * Runs one step with a real all-reduce, in rounds. The clock advances by 1 ms in each round. In a
+ * round, one Cloud TPU after another makes all hops for which it has frames. Cloud TPU `slow` goes
+ * first. So in round 0 it has no frames of others yet, and makes only its first hop. From round
+ * `rounds` on, Cloud TPU `slow` stands still for `ms` rounds.
  */
 function stepWith(torus: Torus, { tpu: slow, phase, rounds, ms }: Delay): StepReport[] {
   let nowMs = 0;

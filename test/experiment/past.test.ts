@@ -32,7 +32,10 @@ async function wholeRun(): Promise<TrainEvent[]> {
   return whole;
 }
 
-/** Returns what the commit log of the whole run contains after its first `steps` steps. */
+/**
+ * Returns what a master reads from the commit log of earlier masters. The log has the first `steps`
+ * steps of an uninterrupted run.
+ */
 async function pastAt(steps: number): Promise<EarlierMasters> {
   return { generation: steps, history: stepsOf(await wholeRun()).slice(0, steps), recoveries: 2 };
 }
@@ -221,9 +224,9 @@ test('a commit log that does not fit the run, or of a diverged run, is refused i
 });
 
 /**
- * A fake pod that computes nothing. For each program, it counts steps from the number in
- * `options.start` on. `asked` lists the steps and the writes of parameters that the experiment has
- * asked for.
+ * A fake pod that computes nothing. It numbers the steps of each program. The first step of a
+ * program has the number in `options.start`. `asked` lists what the experiment has asked for: steps
+ * and writes of parameters.
  */
 class StandingPod {
   readonly asked: string[] = [];
@@ -258,8 +261,8 @@ class StandingPod {
 }
 
 /**
- * Returns files in memory with checkpoints of the run up to step `until`, one after every `every`
- * steps.
+ * Trains up to step `until`, and saves a checkpoint after every `every` steps. Returns the file
+ * system in memory that has the checkpoints.
  */
 async function filesAt(until: number, every: number): Promise<MemoryFiles> {
   const files = new MemoryFiles();

@@ -141,8 +141,8 @@ describe('limits of the number of steps', () => {
           const steps = totalSteps(run, samples);
           expect(steps).toBeGreaterThanOrEqual(1);
           expect(steps).toBeLessThanOrEqual(stepsMax);
-          // The number of the epoch must fit a u32, even 1000 steps after the last step, because
-          // the loaders work some steps ahead of the run.
+          // Loaders load data for some steps after the current one. So the number of the epoch must
+          // fit a u32 even 1000 steps after the last step of the run.
           expect(((steps + 1000) * globalBatch) / samples).toBeLessThan(2 ** 32);
         } catch (error) {
           expect(error).toMatchObject({ code: 'bad-flag', exitCode: 2 });
@@ -171,7 +171,7 @@ test('an f32 is printed as the shortest decimal number that rounds to it', () =>
   ]);
 });
 
-/** Writes an MNIST folder with four training and four test images, all pixels `fill`. */
+/** Writes an MNIST folder with four training and four test images. Each pixel is `fill`. */
 function writeMnist(folder: string, fill: number): void {
   mkdirSync(folder);
   for (const part of ['train', 't10k']) {

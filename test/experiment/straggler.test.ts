@@ -6,7 +6,7 @@ import { StragglerWatch, slowestOf } from '../../src/experiment/straggler.ts';
 import { phases } from '../../src/isa/executable.ts';
 import type { StepReport } from '../../src/pod/messages.ts';
 
-/** The causes of a step whose waits are unknown. */
+/** Stands for a step in which no Cloud TPU has measured how long it waited for frames. */
 const unknownCauses: LinkCauses = { heldUpMs: [], longest: [] };
 
 /** Returns a Cloud TPU's report of a step: `ownMs` of computation, `waitMs` in the all-reduce. */

@@ -84,8 +84,9 @@ test('each link carries the bytes of the formula, in training and evaluation', a
   const { linkBytes, steps } = await reportOf(flags);
   const torus = podTorus({ columns: 2, rows: 2 });
   const weights = 784 * 512 + 512 + 512 * 10 + 10;
-  // Each training step has one all-reduce, over the gradients, the loss and the number of right
-  // answers (`weights` + 2 values). The evaluation has one all-reduce, over three values.
+  // Each training step has one all-reduce. It sums one gradient for each weight, the loss, and the
+  // number of right answers: `weights` + 2 values. The evaluation has one all-reduce of three
+  // values.
   const expected = Array.from({ length: chipCount(torus) * 4 }, (_, link) => {
     const at = [link >> 2, (link & 3) as Direction] as const;
     const bytes = steps * linkBytesFormula(torus, weights + 2, ...at);

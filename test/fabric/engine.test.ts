@@ -18,8 +18,8 @@ import { chipsOf, flatTorus, podTorus, type Torus } from '../../src/fabric/torus
 import { bits, makeVectors } from './slice.ts';
 
 /**
- * A slice that runs in one thread. Whenever one of its workers sleeps, the engines of all workers
- * run.
+ * A slice whose workers all run in one thread. The engine of a worker does its all-reduces. All
+ * engines make progress whenever any worker sleeps.
  */
 interface Slice {
   readonly clients: readonly EngineClient[];
@@ -32,7 +32,7 @@ interface Slice {
 }
 
 interface Options {
-  /** Workers whose engines never run. */
+  /** Numbers of the workers whose engines never make progress. */
   readonly still?: readonly number[];
   readonly wrapIn?: (link: InLink, worker: number) => InLink;
 }

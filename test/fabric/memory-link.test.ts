@@ -18,8 +18,8 @@ const torus = flatTorus(2, 2);
 const rest = { generation: 1, collective: 2 };
 
 /**
- * Returns a frame. Of three frames in sequence, one has an unknown CRC and two have a CRC near the
- * largest value.
+ * Returns a frame with the number `sequence`. If this number is a multiple of 3, the CRC of the
+ * frame is unknown. Otherwise the CRC is near the largest possible value.
  */
 function makeFrame(sequence: number): Frame {
   const crc = sequence % 3 === 0 ? unknownCrc : 0xffffffff - sequence;

@@ -14,9 +14,9 @@ export interface Slice {
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
   readonly workers: readonly AllReduce[];
-  /** Returns the vector of a chip in a bucket, without copying it. */
+  /** Returns the vector that a chip has in the bucket with index `bucket`, without copying it. */
   vector(bucket: number, chip: number): Float32Array;
-  /** Returns the sum of a bucket in the memory of the given worker, without copying it. */
+  /** Returns the place where a worker has the sum of the bucket after its all-reduce. */
   sum(bucket: number, worker: number): Float32Array;
   sentBytes(): Float64Array;
 }
@@ -26,7 +26,10 @@ export interface SliceOptions {
   readonly wrap?: (links: Links, worker: number) => Links;
   readonly now?: () => number;
   readonly idleMsMax?: number;
-  /** Returns the doorbell of a worker; the default is one on which the thread sleeps. */
+  /**
+   * Makes the doorbell of a worker, on which the worker sleeps until another worker wakes it. By
+   * default the doorbell makes the thread sleep.
+   */
   readonly doorbell?: (...place: ConstructorParameters<typeof Doorbell>) => Doorbell;
 }
 
@@ -100,8 +103,8 @@ export function makeVectors(torus: Torus, elements: number, seed: number): Float
 }
 
 /**
- * Runs the workers until all have finished the bucket. `choose` returns the index of the worker
- * that runs next.
+ * Runs the workers until all have finished the all-reduce of the bucket. `choose` takes the number
+ * of workers, and returns the index of the worker that runs next.
  */
 export function drive(slice: Slice, bucket: number, choose: (count: number) => number): void {
   const { workers } = slice;

@@ -13,7 +13,10 @@ interface Answer {
   readonly message?: string;
 }
 
-/** Threads, one for each worker. They start at `go`. `answers` resolves when all have answered. */
+/**
+ * A thread for each worker. A call of `go` starts the all-reduces of all threads. `answers`
+ * resolves when all threads have answered.
+ */
 interface Threads {
   readonly memory: WebAssembly.Memory;
   readonly layout: ReturnType<typeof layOutFabric>;

@@ -45,11 +45,12 @@ test('the links that enter a worker are those from other workers to its chips, e
 });
 
 /**
- * Measures, from outside the lanes, how long the receivers of each link waited: from the first look
- * into an empty queue to the look that finds a frame.
+ * Measures how long receivers waited for frames on each link. A wait lasts from the first look into
+ * an empty queue to the look that finds a frame. The observer sees these looks because it wraps the
+ * queues of the links.
  */
 class Observer {
-  /** True while no queue takes a frame. */
+  /** While true, all queues say that they have no room for a frame. */
   areFull = false;
   readonly waitedMs: Map<number, number> = new Map();
   readonly #now: () => number;
@@ -167,8 +168,9 @@ describe('on a thread that also computes', () => {
       late?.progress();
     };
     waiting?.finish(0, nowMs + 60_000);
-    // In the first sleep, worker `waiting` waits for a frame, which counts as a wait. In the second
-    // sleep, it waits until worker `late` has read its last frame, which does not count.
+    // Worker `waiting` sleeps twice. In the first sleep it waits for a frame of worker `late`. This
+    // counts as a wait. In the second sleep it waits until worker `late` has read the last frame
+    // that worker `waiting` has sent. This does not count.
     expect(sleeps).toBe(2);
     expect(waiting?.takeWaits()).toEqual([30, 30]);
     expect(late?.takeWaits()).toEqual([0, 0]);

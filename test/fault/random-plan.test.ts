@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { waitMsLimits } from '../../cluster/limits.ts';
 import { progressMsLimit } from '../../src/fault/case.ts';
 import { mistakesIn } from '../../src/fault/check.ts';
 import { kindNameOf } from '../../src/fault/draw.ts';
@@ -125,7 +126,19 @@ describe('a run must recover', () => {
 
   test('in a time that grows with each fault, and with the length of a pause', () => {
     const pause: Fault = { fault: 'pause', tpu: 1, at: { step: 2 }, for: { ms: 4000 } };
-    expect(progressMsLimit([kill(1), kill(2)])).toBeGreaterThan(progressMsLimit([kill(1)]));
-    expect(progressMsLimit([pause])).toBe(progressMsLimit([kill(1)]) + 4000);
+    const [one, two] = [kill(1), kill(2)];
+    for (const ground of ['sim', 'threads'] as const) {
+      const limit = progressMsLimit([one], ground);
+      expect(progressMsLimit([one, two], ground)).toBeGreaterThan(limit);
+      expect(progressMsLimit([pause], ground)).toBe(limit + 20_000);
+    }
+  });
+
+  test('in a shorter time, if times are virtual and no worker waits in a membership', () => {
+    const inMembership: Fault = { fault: 'kill', tpu: 1, at: { during: 'loading' } };
+    const inVirtualTime = progressMsLimit([kill(1)], 'sim');
+    expect(inVirtualTime).toBeLessThan(progressMsLimit([kill(1)], 'threads'));
+    expect(inVirtualTime).toBeLessThan(progressMsLimit([inMembership], 'sim'));
+    expect(inVirtualTime).toBeLessThan(waitMsLimits.fast);
   });
 });

@@ -12,7 +12,7 @@ import { allPhases, positionIn } from '../../src/fault/random-plan.ts';
 import { supported } from '../../src/fault/support.ts';
 import { mulberry32 } from '../../src/numerics/generator.ts';
 
-/** Any fault that the search could draw, whichever pods can inject it. */
+/** Arbitrary faults that a random plan may contain. No kind of pod can inject all of them. */
 const faults: fc.Arbitrary<Fault> = fc
   .record({
     kind: fc.constantFrom(...drawableKinds),

@@ -11,11 +11,17 @@ import { philox, stream } from '../../src/numerics/random.ts';
 import { type ArrayShape, arrayShape, elementCount, product } from '../../src/numerics/shape.ts';
 import { arbitraryModule, randomLiteral } from './programs.ts';
 
-/** Evaluates an instruction without parameters. Returns all values of its arrays as one list. */
+/**
+ * Evaluates an instruction that depends on no parameters. Returns the values of all arrays of the
+ * result as one list.
+ */
 function run(root: HloInstruction): number[] {
   return run2(root).flat();
 }
-/** Evaluates an instruction without parameters. Returns one list for each array of the result. */
+/**
+ * Evaluates an instruction that depends on no parameters. Returns the values of each array of the
+ * result as a list of its own.
+ */
 function run2(root: HloInstruction): number[][] {
   return evaluate(b.module('test', [], root), { parameters: [] }).values.map(valuesOf);
 }
@@ -153,8 +159,8 @@ describe('changes of shape', () => {
 const smallDims = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 0, maxLength: 2 });
 
 /**
- * Returns the sum of products in the documented order: first the 128 terms of each tile, then the
- * tiles in order.
+ * Returns the sum of `products` in the order that the MXU has. First the 128 products of each tile
+ * are summed. Then the sums of the tiles are summed. Both sums are taken in order.
  */
 function tiled(products: readonly number[]): number {
   let total = 0;
@@ -167,8 +173,8 @@ function tiled(products: readonly number[]): number {
 }
 
 /**
- * Returns the f32 product of two f32. The exact product, in f64, is rounded to f32, or replaced by
- * +0 if it is below the smallest normal f32.
+ * Returns the f32 product of two f32 numbers. If the magnitude of the exact product is below 2^-126,
+ * the smallest normal f32, returns +0. Otherwise rounds the exact product to f32.
  */
 function times(a: number, b: number): number {
   return Math.abs(a * b) < 2 ** -126 ? 0 : Math.fround(a * b);
@@ -246,8 +252,8 @@ describe('dot', () => {
     ones[0] = 128;
     const lhs = array('f32', [1, 256], ones);
     const rhs = array('f32', [256, 1], new Array<number>(256).fill(1));
-    // 128 + 2^-17 rounds to 128, so the sum of the first tile is 128. The second tile first sums
-    // its 128 terms of 2^-17 to 2^-10, which is large enough to change 128.
+    // In the first tile, 128 + 2^-17 rounds to 128, so the sum of this tile is 128. In the second
+    // tile, 128 terms of 2^-17 give the sum 2^-10. The sum of the two tiles is exact.
     expect(run(b.matmul(lhs, rhs))).toEqual([128 + 2 ** -10]);
   });
 });
@@ -266,8 +272,8 @@ function dense(dims: readonly number[], values: readonly number[]): Dense {
 }
 
 /**
- * Returns the images [batch, y, x, feature] after the dilation and padding that the window
- * prescribes for height and width.
+ * Returns `input`, images with the dimensions [batch, y, x, feature], dilated and padded. `window`
+ * says how much, first for y and then for x.
  */
 function spread(input: Dense, window: readonly WindowDimension[]): Dense {
   const [n, height, width, features] = input.dims as [number, number, number, number];
@@ -389,8 +395,8 @@ describe('convolution', () => {
       window,
       dimensions: imageDimensions,
     });
-    // `moved` is the same convolution with all dimensions in reverse order: from (image, height,
-    // width, feature) to (feature, width, height, image).
+    // `moved` is the same convolution as `plain`, with the dimensions of all arrays in reverse
+    // order. For images, this order is (feature, width, height, image).
     const moved = b.convolution(
       b.transpose(b.constant(input), [3, 2, 1, 0]),
       b.transpose(b.constant(kernel), [3, 2, 1, 0]),
@@ -536,8 +542,8 @@ describe('reductions', () => {
     expect(scatter(f32(1, 3, 2, 3, 0), f32(10, 20, 30), window)).toEqual([
       0.5, 30.5, 0.5, 30.5, 0.5,
     ]);
-    // An element of the padding is never selected. The last window consists of padding only, so it
-    // selects nothing.
+    // A window never selects an element of the padding. The third window has only padding, so it
+    // selects nothing, and the third element of the source, 4, is added nowhere.
     const padded = [b.windowDimension({ size: 2, stride: 2, padLow: 1, padHigh: 3 })];
     expect(scatter(f32(-1, -2, -3), f32(1, 2, 4), padded)).toEqual([1.5, 2.5, 0.5]);
   });
@@ -620,8 +626,8 @@ test('all-reduce folds replicas in order by default, or calls a given function',
     parameters: [literal('f32', [2], [v, r]), literal('f32', [], [r])],
   }));
   const results = evaluateReplicas(module, replicas);
-  // The first element is ((1 + 2^24) + 1) − 2^24 = 0. In f32, adding 1 does not change 2^24,
-  // because the sum is rounded.
+  // The sum of the first elements is ((1 + 2^24) + 1) − 2^24, in order of the replicas. In f32, both
+  // 1 + 2^24 and 2^24 + 1 round to 2^24, so this sum is 0.
   for (const { values } of results) expect(values.map(valuesOf)).toEqual([[0, 6], [6], [-0, -6]]);
   const last = evaluateReplicas(module, replicas, { allReduce: (values) => values[3]! });
   expect(valuesOf(last[0]!.values[0]!)).toEqual([-(2 ** 24), 3]);

@@ -30,8 +30,8 @@ import {
 
 export interface ProgramOptions {
   /**
-   * Opcodes that a program may use. Default: all. Parameters and tuples are added where a program
-   * needs them.
+   * Opcodes that a program may use. Default: all. A program may have parameters and tuples even if
+   * their opcodes are not in this list.
    */
   readonly opcodes?: readonly Opcode[];
   /**
@@ -41,30 +41,30 @@ export interface ProgramOptions {
   /** True if inputs include NaN, infinities, −0, subnormals and huge numbers. Default: true. */
   readonly specials?: boolean;
   /**
-   * Largest number of random choices of a program. An instruction takes about four choices.
-   * Default: 64.
+   * Largest number of random choices from which a program is built. It limits the length of the
+   * program, because each instruction takes about four choices. Default: 64.
    */
   readonly choicesMax?: number;
   /** Largest number of elements of an array. Default: 128. */
   readonly elementsMax?: number;
   /**
-   * True for programs for which XLA guarantees a single result. Their matmuls have the highest
-   * precision. Their reductions are sums that start from 0 and maxima that start from the least
-   * value: XLA may apply an initial value any number of times, and these initial values do not
-   * change the result. Default: false.
+   * True if XLA must get the same result for a program in every way that it may compute it. All
+   * matmuls then have the highest precision. XLA may use the initial value of a reduction several
+   * times, so all reductions then have an initial value that changes nothing: 0 for a sum, the
+   * least value for a maximum. Default: false.
    */
   readonly isPlain?: boolean;
 }
 
 export interface Program {
   readonly module: HloModule;
-  /** Inputs of one replica: parameters, and an entry for each infeed. */
+  /** Inputs for one replica: a value for each parameter, and data for each infeed instruction. */
   readonly inputs: EvaluateInputs;
 }
 
 /**
- * Generates well-typed random programs with inputs. A program is built from a list of choices, so
- * that a failure shrinks to a short program.
+ * Generates well-typed random programs with inputs. A program is built from a list of random
+ * numbers, its choices. When a test fails, fast-check shrinks this list, so the program gets short.
  */
 export function arbitraryModule(options: ProgramOptions = {}): fc.Arbitrary<Program> {
   const choices = fc.array(fc.nat(0xffff), { minLength: 4, maxLength: options.choicesMax ?? 64 });
@@ -72,8 +72,8 @@ export function arbitraryModule(options: ProgramOptions = {}): fc.Arbitrary<Prog
 }
 
 /**
- * Returns a literal of random elements. Most are small; with `specials` some are special, such as
- * NaN. Equal keys give equal elements.
+ * Returns a literal of random elements. Most elements are small. If `specials` is true, some are
+ * special values, such as NaN. The elements depend only on `key` and `shape`, and on `specials`.
  */
 export function randomLiteral(shape: ArrayShape, key: Key, specials = true): Literal {
   const values = Array.from({ length: elementCount(shape) }, (_, i) =>
@@ -121,7 +121,7 @@ function randomValue(type: ElementType, key: Key, i: number, specials: boolean):
 /** State of a program while it is built. */
 interface Builder {
   /**
-   * Takes the next random choice and returns a number below `count` from it. Returns 0 if no
+   * Takes the next random choice, and turns it into a number from 0 to `count` − 1. Returns 0 if no
    * choices are left.
    */
   readonly draw: (count: number) => number;
@@ -137,13 +137,16 @@ interface Builder {
   readonly like: (shape: ArrayShape) => HloInstruction;
   readonly dims: (rankMax: number, elementsMax?: number) => number[];
   /**
-   * The token of the last infeed or outfeed. The next infeed or outfeed consumes this token and
-   * puts its own here.
+   * Token of the last instruction that made one, such as an infeed. The next infeed or outfeed
+   * takes this token as an operand. Its own token then replaces the old one here.
    */
   token: HloInstruction | undefined;
   readonly infeed: Literal[][];
   readonly key: () => Key;
-  /** Makes the name of a computation unique, because `print` would rename a duplicate. */
+  /**
+   * Returns a unique name for a computation: `name` and a number. `print` would rename one of two
+   * computations with the same name.
+   */
   readonly named: (name: string) => string;
   readonly options: Required<ProgramOptions>;
 }
@@ -242,8 +245,8 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
 }
 
 /**
- * Returns an alias that lets the first suitable output overwrite a parameter of the same shape.
- * Returns no alias if no output has the shape of a parameter.
+ * Returns one alias: the first output that has the shape of a parameter overwrites this parameter.
+ * If no output has the shape of a parameter, returns no alias.
  */
 function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloModule['aliases'] {
   const outputs = root.shape.type === 'tuple' ? root.shape.elements : [root.shape];
@@ -254,7 +257,10 @@ function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloM
   return [];
 }
 
-/** Builds an instruction of an opcode. Returns its arrays, which later instructions may take. */
+/**
+ * Builds an instruction with the given opcode. Returns the arrays that the instruction computes.
+ * Later instructions may use these arrays as operands.
+ */
 type Rule = (builder: Builder, opcode: Opcode) => readonly HloInstruction[];
 
 const unaryRule: Rule = (builder, opcode) => {

@@ -22,8 +22,9 @@ function ofFlags(values: Values): Source {
 }
 
 /**
- * Removes the switches (boolean settings) that have their default value. For the merged settings
- * such a switch counts as not given, because the parser of flags returns the same in both cases.
+ * Removes each switch (boolean setting) that has its default value. The parser of flags returns
+ * this value also if the flag is not given. So the merge cannot tell these two cases apart, and
+ * counts the switch as not given.
  */
 function asked(values: Values): Values {
   return new Map(
@@ -125,8 +126,8 @@ test('a wrong value is refused even if a later source overrides it', () => {
 
 test('a switch that the file turns off stays off if no flag was given', () => {
   const file = yaml('relaxedSimd: false\n');
-  // Without the flag --no-relaxed-simd, the parser of flags returns relaxedSimd: true. This value
-  // must not count as given by the user.
+  // If the user does not give the flag --no-relaxed-simd, the parser of flags returns relaxedSimd:
+  // true. This value must not win over the value of the file.
   const flags = sourceOfFlags({ relaxedSimd: true });
   expect(mergeSettings('train', [sourceOfFile(file), flags]).get('relaxedSimd')).toBe(false);
 });

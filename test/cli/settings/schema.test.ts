@@ -72,7 +72,7 @@ test.each(modes)('%s has the flags of its settings, with defaults in their help'
   }
 });
 
-/** Flags of a run. They set all settings whose default values would depend on other settings. */
+/** Flags of a run. They set every setting whose default value depends on other settings. */
 const base = { tpus: '2', globalBatch: '64', steps: '6', data: 'digits:300', learningRate: '0.05' };
 
 /** For each setting, values that differ from those in `base` and that a run accepts. */
@@ -115,8 +115,8 @@ describe('the bits that depend on a setting are those that the table states', ()
 });
 
 /**
- * Returns the fields of a run's key that change when a setting gets another value. The key has all
- * that determines the bits of the weights.
+ * Returns the fields of a run's key that change when the setting `key` gets the value `value`. The
+ * key of a run has all that determines the bits of its weights.
  */
 function changedBy(key: SettingKey, value: unknown): (keyof RunKey)[] {
   const scaled = key === 'globalBatch' ? { ...base, schedule: 'linear-scaling' } : base;
@@ -125,8 +125,9 @@ function changedBy(key: SettingKey, value: unknown): (keyof RunKey)[] {
 }
 
 /**
- * Returns the flags without those of the group to which the setting `key` belongs. Settings of one
- * group exclude each other, so a value for `key` would contradict these flags.
+ * Returns the flags that may stay if the setting `key` is given. Settings of one group exclude each
+ * other, so flags of its group are left out. A setting of the group `own` excludes no other
+ * setting.
  */
 function without(flags: Readonly<Record<string, unknown>>, key: SettingKey) {
   const { group } = schema[key];

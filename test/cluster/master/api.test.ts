@@ -330,8 +330,8 @@ describe('the log of a job', () => {
   });
 
   /**
-   * Waits until the next watcher (a request for changes of a job) has begun to wait for a change.
-   * Then does `work`.
+   * Waits until the next watcher has begun to wait, and then does `work`. A watcher is a request
+   * that waits for a change of a job.
    */
   async function heard(work: () => void): Promise<void> {
     const { begun } = watchOnce();
@@ -340,8 +340,8 @@ describe('the log of a job', () => {
   }
 
   /**
-   * Returns two promises about the next watcher, a request that waits for changes of a job: `begun`
-   * resolves when the request begins to wait, `ended` when it stops waiting.
+   * Returns two promises about the next watcher (a request that waits for a change of a job).
+   * `begun` resolves when the request begins to wait, `ended` when it stops waiting.
    */
   function watchOnce(): { readonly begun: Promise<void>; readonly ended: Promise<void> } {
     const { server } = pod;

@@ -16,8 +16,8 @@ const bootMs = 1_700_000_000_000;
 const request: SignedRequest = { method: 'POST', path: '/jobs?a=1', body: Buffer.from('{"x":1}') };
 
 /**
- * Returns a doorkeeper, which admits signed requests, with two clocks that the test moves: wall
- * time and monotonic time.
+ * Returns the function `admit` of a doorkeeper, which admits or refuses signed requests. The test
+ * moves the two clocks of the doorkeeper: wall time (`ms`) and monotonic time (`elapsedMs`).
  */
 function open(): {
   readonly clock: { ms: number; elapsedMs: number };
@@ -84,7 +84,8 @@ test('a change of any character of the header or of the request is refused', () 
       }
     }
   }
-  // The same characters, divided differently between method and path, need another signature.
+  // Method and path together have the same characters as before, but are divided at another place.
+  // Such a request needs another signature.
   const moved = { method: 'POST/', path: 'jobs?a=1', body: request.body };
   expect(() => admit(moved, header)).toThrow(refused(/^wrong token$/));
   admit(request, header);
@@ -135,9 +136,10 @@ test('no proof is valid twice, however the clock moves and however many nonces a
           admit(request, header);
           used.push(header);
         } catch (error) {
-          // A request is stale if its time is too far from the master's time, or so early that the
-          // master no longer remembers all nonces of that time. The master answers with a
-          // challenge. The same request, signed with the challenge and no time, is admitted.
+          // A request is stale in two cases. Its time is too far from the master's time, or it is
+          // so early that the master no longer remembers all nonces of that time. The master then
+          // answers with a challenge. The client signs the request again, with the challenge
+          // instead of a time, and the master admits it.
           if (!(error instanceof Stale)) throw error;
           const again = sign(token, request, noTime, error.challenge);
           admit(request, again);
@@ -181,8 +183,8 @@ test('a clock that is set by an hour costs each client one challenge and locks n
     admit(request, before);
     clock.ms += hours * 3_600_000;
     clock.elapsedMs += 1000;
-    // A used signature stays invalid after the clock was set. The end of this test shows that the
-    // signature stays invalid even when the clock shows the time of the signature again.
+    // A used signature stays invalid after the clock was set. It stays invalid even when the clock
+    // shows the time of the signature again (checked below).
     expect(() => admit(request, before)).toThrow(refused(/./));
     const staleClient = challengeOf(() => admit(request, sign(token, request, bootMs)));
     admit(request, sign(token, request, noTime, staleClient));
@@ -210,7 +212,7 @@ test('a challenge is valid once, for half a minute, with the right token, at one
   admit(request, sign(token, request, noTime, late));
   clock.elapsedMs += 1;
   expect(() => admit(request, sign(token, request, noTime, later))).toThrow(Stale);
-  // A request with a time may have any nonce, even a challenge of the master.
+  // A request with a time may have any nonce, even one that the master has sent as a challenge.
   admit(request, sign(token, request, clock.ms, challenge()));
   const elsewhere = challenge();
   expect(() => open().admit(request, sign(token, request, noTime, elsewhere))).toThrow(Stale);

@@ -16,8 +16,9 @@ const path = 'run/deep/commits.jsonl';
 const key = { model: 'mlp' };
 
 /**
- * A master that commits steps until its process is stopped before operation number `stopAt` on its
- * files. Then the machine loses power. `survival` says which changes are left on disk.
+ * Life of one master. It commits steps until its process is stopped. The stop comes just before the
+ * operation with the index `stopAt` among the operations that change a file or folder. Then the
+ * machine loses power. `survival` says which changes are still on disk after that.
  */
 interface Life {
   readonly stopAt: number;
@@ -52,8 +53,8 @@ test('a committed step is in the log after any crash of the master and any loss 
 });
 
 /**
- * Returns one case for each of the first 25 operations of a master. In each case the process stops
- * before this operation, and only synced data survive the loss of power.
+ * Returns one case for each of the first 25 file operations of a master. In each case the process
+ * is stopped just before this operation. After the loss of power only synced data are on disk.
  */
 function everyEnd(): [Life[]][] {
   const lost: Survival = { names: () => 'synced', bytes: 'synced' };
@@ -61,8 +62,9 @@ function everyEnd(): [Life[]][] {
 }
 
 /**
- * Checks that the log has the `before` steps of earlier masters. Then commits further steps until
- * the process is stopped. Returns the number of the last step whose commit has returned.
+ * Opens the log as the next master and checks that it has the first `before` steps, which earlier
+ * masters have committed. Then commits further steps until the process is stopped. Returns the
+ * number of the last step that must be in the log from now on.
  */
 function liveOn(files: MemoryCommitFiles, before: number): number {
   let acknowledged = before;
@@ -85,9 +87,9 @@ function expectCommitted(files: MemoryCommitFiles, acknowledged: number): void {
 }
 
 /**
- * Expects the history to have all steps whose commits were acknowledged. The history may have one
- * step more, which was written but not acknowledged before the stop. Returns the number of steps in
- * the history.
+ * Expects the history to have all acknowledged steps, that is, steps whose commit has returned. The
+ * history may have one step more: a step that was written before the stop, but not acknowledged.
+ * Returns the number of steps in the history.
  */
 function checkPast(history: readonly StepCommitted[], acknowledged: number): number {
   expect([acknowledged, acknowledged + 1]).toContain(history.length);

@@ -133,7 +133,7 @@ describe('the next master finds', () => {
     expect(stepsOf(open(path))).toEqual([1, 2, 3, 7, 8]);
   });
 
-  test('the end of the run, and writes nothing then', () => {
+  test('the end of the run, and leaves the log as it is', () => {
     const path = written();
     open(path).finish(report);
     const before = readFileSync(path);
@@ -151,7 +151,7 @@ describe('the next master finds', () => {
     });
   });
 
-  test('of another run only its generations', () => {
+  test('only the generations of another run', () => {
     const path = written();
     open(path).finish(report);
     const other = open(path, { ...config, seed: 1 });
@@ -191,7 +191,8 @@ describe('another run', () => {
     const other = openLog(path, keyOfRun({ seed: 1 }));
     expect(other.past().history).toEqual([]);
     expect(other.abandoned).toEqual({ step: 1, steps: 9, key: keyOfRun({}) });
-    // The run with seed 1 has committed no step, so the run with seed 2 has no steps to abandon.
+    // The log now belongs to the run with seed 1, which has committed no step. So when the run with
+    // seed 2 begins, there are no steps to abandon.
     expect(openLog(path, keyOfRun({ seed: 2 })).abandoned).toBeNull();
   });
 
@@ -342,8 +343,8 @@ describe('two masters', () => {
     const path = written();
     const older = open(path);
     open(path);
-    // Just before the newer master began, the older master checked that it leads. So the older
-    // master does not know of the newer master yet, and writes this line.
+    // The older master checks that it leads. Then the newer master begins. The older master does
+    // not know of the newer one yet, and writes this line.
     appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
     expect(() => older.beginGeneration(5)).toThrow(expect.objectContaining(isSuperseded));
     expect(stepsOf(open(path))).toEqual([1, 2, 3]);

@@ -75,15 +75,15 @@ export class FakeRunner {
 }
 
 /**
- * Returns an incomplete report. It is enough for the tests, because no code under test reads it.
+ * Returns a report that lacks most fields. No code under test reads the missing fields.
  */
 export function reportOf(id: string): Report {
   return { model: id, weightsDigest: '0123456789abcdef' } as Report;
 }
 
 /**
- * Checks the flags of a job, in place of the real check. Each of the flags --bad, --mistake,
- * --large, --unknown and --help makes it throw a different kind of error.
+ * Stands in for the real check of a job's flags. Throws an error for each of the flags --bad,
+ * --mistake, --large, --unknown and --help. The kind of the error depends on the flag.
  */
 export const checkWords: CheckJob = (words) => {
   if (words.includes('--bad')) throw new PodError('bad-flag', '--bad: expected nothing');

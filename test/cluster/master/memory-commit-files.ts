@@ -10,8 +10,9 @@ import {
 import { Stopped } from '../../experiment/checkpoint/memory-files.ts';
 
 /**
- * Commit logs in memory, in place of files. They record what would survive a loss of power. They
- * can simulate that the process stops at any operation: the operation then throws Stopped.
+ * Commit logs in memory, in place of files. The object records what would survive a loss of power.
+ * A test can choose an operation at which the simulated process stops. This operation then throws
+ * Stopped.
  */
 export class MemoryCommitFiles implements CommitFiles {
   readonly root: MemoryDirectory;
@@ -21,8 +22,8 @@ export class MemoryCommitFiles implements CommitFiles {
   readonly #stopAt: number;
 
   /**
-   * `stopAt` is the number of the operation before which the process stops. If this operation is a
-   * write, half of its bytes are written.
+   * The process stops before operation `stopAt`, counted from 0. Only operations that change a file
+   * or folder count. If operation `stopAt` is a write, half of its bytes are written.
    */
   constructor(root: MemoryDirectory, stopAt: number = Number.POSITIVE_INFINITY) {
     this.root = root;

@@ -11,8 +11,8 @@ import {
 import { Stopped } from '../../experiment/checkpoint/memory-files.ts';
 
 /**
- * Point at which a process is stopped: before its operation number `at`. If this operation is a
- * write and `partial` is true, half of its bytes are written.
+ * The process stops before operation `at`, counted from 0. Only operations that change a file or
+ * folder count. If operation `at` is a write and `partial` is true, half of its bytes are written.
  */
 export interface Stop {
   readonly at: number;
@@ -20,8 +20,8 @@ export interface Stop {
 }
 
 /**
- * Files of jobs, in memory. They record what would survive a loss of power. They can simulate that
- * the process stops at any operation: the operation then throws Stopped.
+ * Files of jobs, in memory. The object records what would survive a loss of power. A test can
+ * choose an operation at which the simulated process stops. This operation then throws Stopped.
  */
 export class MemoryJobFiles implements JobFiles {
   readonly root: MemoryDirectory;

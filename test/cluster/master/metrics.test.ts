@@ -25,7 +25,7 @@ function podWith(linkBytes: () => Record<string, number>): ProcessPod {
   return { topology, linkBytes, status: () => status } as unknown as ProcessPod;
 }
 
-/** Returns the sink of a new job: a function that takes the facts of its run. */
+/** Begins a job in `metrics`. Returns a function that tells `metrics` facts of the job's run. */
 async function jobOf(metrics: Metrics, job: string): Promise<(...facts: RunFact[]) => void> {
   const stream = new RunStream([await metrics.begin(job)]);
   return (...all) => {
@@ -37,7 +37,10 @@ async function read(metrics: Metrics): Promise<Family[]> {
   return parseExposition(await metrics.text());
 }
 
-/** Returns the values of a metric. A key has the values of the labels without `job`. */
+/**
+ * Returns the value of each sample of the metric `name`. The key of a sample consists of the values
+ * of its labels, without the label `job`.
+ */
 function valuesIn(families: readonly Family[], name: string): Record<string, number> {
   const samples = families.flatMap((it) => it.samples).filter((it) => it.name === name);
   return Object.fromEntries(
@@ -61,7 +64,8 @@ const step = {
     [1, 20, 60, 1, 1],
     [1, 80, 1, 1, 1],
   ],
-  // Links that enter Cloud TPU 0 run towards +x to its left chips and towards -x to its right ones.
+  // Each Cloud TPU has four waits, one for the link into each of its four chips. The links of waits
+  // 0 and 2 have the direction +x, those of waits 1 and 3 the direction −x.
   tpuLinkWaitMs: [
     [10, 20, 30, 40],
     [0, 1, 2, Number.NaN],
@@ -97,7 +101,8 @@ describe('the metrics of a job', () => {
     expect(values('pod_recovery_seconds_sum')).toEqual({ '': 1.5 });
     expect(values('pod_checkpoints_total')).toEqual({ saved: 1, failed: 1, refused: 0 });
     expect(values('pod_hbm_bytes_per_core')).toEqual({ '': 4096 });
-    // Counted for the Cloud TPU that was waited for, in two steps.
+    // While Cloud TPU 0 waits, it waits for Cloud TPU 1. So the metric counts the waits of Cloud
+    // TPU 0 for Cloud TPU 1. The factor 2 is the number of steps.
     expect(values('pod_link_wait_seconds_total')).toEqual({
       ...{ '1 +x': (2 * (10 + 30)) / 1000, '1 -x': (2 * (20 + 40)) / 1000 },
       ...{ '0 +x': (2 * 2) / 1000, '0 -x': (2 * 1) / 1000 },

@@ -178,8 +178,9 @@ test('in any sequence of events no job is lost, run out of order, or run again a
 // -------------------------------------------------------------- stopped before every operation
 
 /**
- * What a server has reported before its process was stopped: the state of each job, by job id, and
- * the number of log lines. After the stop, `states` has the additional key `dead`.
+ * What a server reported until its process was stopped. `states` has the state of each job, by job
+ * id. Once the process has been stopped, `states` also has the key `dead`. `lines` is the number of
+ * log lines.
  */
 interface Said {
   states: Map<string, string>;
@@ -282,8 +283,8 @@ async function goOn(root: MemoryDirectory, said: Said, isKilled: boolean): Promi
       if (state === 'cancelling') expect(now).toBe('cancelled');
     } else expect([id, now]).toEqual([id, state]);
   }
-  // An interrupted submission may have stored its job without reporting it, so there may be one job
-  // more than reported.
+  // The first server may have been stopped in the middle of a submission, after it had stored the
+  // job and before it had reported the job. So the next server may find one unreported job.
   expect(found.size - said.states.size).toBeLessThanOrEqual(1);
   if (said.states.has('job-1')) {
     const lines = messagesOf(server, 'job-1');
@@ -461,8 +462,9 @@ describe('a run that must end', () => {
     await stopped;
     const next = await start(files.root);
     expect(next.runner.job?.id).toBe('job-1');
-    // The first master lost a Cloud TPU while it stopped. The job did not fail: the next master
-    // runs it again. The next master is not asked to stop, so the same loss makes the job fail.
+    // While the first master was stopping, it lost a Cloud TPU. The job did not fail, so the next
+    // master runs the job again. The next master has not been asked to stop. So the job fails when
+    // the next master loses a Cloud TPU.
     expect(next.runner.hooks.shouldStop()).toBe(false);
     await next.runner.fail(new PodError('worker-exited', 'gone\nfor good'));
     expect(next.server.find('job-1')).toMatchObject({

@@ -81,8 +81,8 @@ describe('the environment of a master', () => {
     expect(refusal(() => readMaster({ POD_ARGS, TPUS: '8' })).message).toMatch(
       /^TPUS and tpus in .*run\.yaml: expected one size of the pod, found 8 and 1 Cloud TPUs/,
     );
-    // The flag --tpus overrides the size in the settings file (1). TPUS gives the same size as the
-    // flag (8), so the master accepts both.
+    // The settings file gives the size 1, and the flag --tpus overrides it with 8. The variable
+    // TPUS gives 8 too. The two sizes are equal, so the master accepts them.
     expect(readMaster({ POD_ARGS: `${POD_ARGS} --tpus 8`, TPUS: '8' }).config.topology).toEqual(
       eight,
     );

@@ -40,7 +40,10 @@ function makePath(...faults: readonly NetworkFault[]) {
   return { path, sent, pass };
 }
 
-/** A frame with a number, of a queue of the link from chip (3, 0) to chip (4, 0). */
+/**
+ * Returns a frame with the number `sequence`. By default the frame belongs to a queue of the link
+ * from chip (3, 0) to chip (4, 0).
+ */
 function frame(sequence: number, kind: Kind = 'tensor', queue = 2 * 4 * 3): Buffer {
   return encodeFrame({ ...emptyHeader(), kind: frameKinds[kind], sequence, queue });
 }
@@ -107,8 +110,10 @@ describe('a path with faults', () => {
   test('holds only frames and credits of the link that a fault names', () => {
     const down = (link: string): readonly string[] => {
       const { path, sent } = makePath({ fault: 'link-down', link, at });
-      // A credit for the frames of the opposite link travels over the named one. A frame that says
-      // that its sender lives has the queue 0, which is a queue of the link chip(0,0)+x.
+      // Frame 2 is a credit for frames of the link chip(4,0)-x. A credit travels against these
+      // frames, so frame 2 travels over the opposite link, chip(3,0)+x. Frame 3 says that its
+      // sender lives. It belongs to no link, although its queue number, 0, is that of a queue of
+      // the link chip(0,0)+x.
       const others = [frame(2, 'credit', 2 * (4 * 4 + 1)), frame(3, 'alive', 0)];
       for (const bytes of [frame(1), ...others]) {
         const before = sent.length;

@@ -189,7 +189,7 @@ interface Seen {
 
 /**
  * Returns a frame reader, and a list to which the reader adds each frame that it accepts. The
- * buffer for a payload has `slack` more bytes than the payload.
+ * reader puts a payload into a buffer that is `slack` bytes longer than the payload.
  */
 function collect(slack = 0): { readonly reader: FrameReader; readonly seen: Seen[] } {
   const seen: Seen[] = [];

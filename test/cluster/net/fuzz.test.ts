@@ -8,9 +8,9 @@ test('20,000 broken frames and handshakes do not disturb an honest client', asyn
   expect(overSockets).toBe(200);
   expect(roundTrips).toBeGreaterThan(100);
   expect(losses).toBe(0);
-  // Each input has one outcome: `accepted`, or the check that refused it. Every outcome that is
-  // named below occurred at least once. So some inputs passed the first checks of a frame, of its
-  // magic number and of its header's CRC.
+  // The outcome of an input is `accepted`, or the name of the check that refused the input. Each
+  // outcome below must occur at least once. A frame reaches these outcomes only if its magic number
+  // and the CRC of its header are right.
   expect(counts['tensor']).toMatchObject({
     accepted: expect.any(Number),
     'payload-crc': expect.any(Number),

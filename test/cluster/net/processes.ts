@@ -24,8 +24,8 @@ import { chipsOf, type Torus } from '../../../src/fabric/torus.ts';
 export const token: Token = new Token(Buffer.from('a token that only tests know'));
 
 /**
- * State of one emulated process, with its own memory. A test emulates several processes within its
- * real process.
+ * State of one emulated process. Each emulated process has its own memory. The real process that
+ * runs the test contains several emulated ones.
  */
 export interface Process {
   readonly hosting: Hosting;
@@ -190,8 +190,8 @@ export async function driveProcesses(
 }
 
 /**
- * Returns `processOf` of a {@link Hosting} with one process for each worker: process i hosts worker
- * i.
+ * Returns the value of `processOf` in {@link Hosting}, for a pod in which process i hosts worker i
+ * and no other.
  */
 export function oneEach(torus: Torus): number[] {
   return Array.from({ length: torus.workers }, (_, worker) => worker);

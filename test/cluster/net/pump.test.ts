@@ -218,8 +218,8 @@ describe('a pump', () => {
     expect([older.bytes, newer.bytes]).toEqual([0, 0]);
     expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     expect([older.bytes, newer.bytes]).toEqual([0, piece.bytes]);
-    // The newer connection has replaced the older one. So no frame is lost when the older one
-    // closes, and `closedOut` returns true. Frames may be lost when the newer one closes.
+    // `closedOut` returns true if the close of a connection loses no frames. The older connection
+    // loses none, because the newer one has replaced it. The newer one may lose frames.
     expect([pump.closedOut(1, older), pump.closedOut(1, newer)]).toEqual([true, false]);
   });
 
@@ -273,8 +273,8 @@ describe('a pump', () => {
       expect(sent.returned.length).toBe(windowFrames);
       expect(come(2)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
-      // Each frame reports how many frames its sender has released so far. A frame that reports
-      // fewer than an earlier frame changes nothing.
+      // `returned` is the number of frames that the peer has released since the start. A frame with
+      // a smaller `returned` than an earlier frame changes nothing.
       expect(come(1)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
       expect(come(windowFrames + 3)).toMatchObject({ code: 'credit' });
@@ -282,8 +282,8 @@ describe('a pump', () => {
 
     test('reports released frames in outgoing frames, or in a credit message if there are none', () => {
       const { sent, credits, send, take } = bothWays();
-      // The first credit frame releases nothing. It tells the peer that the pump reads from the
-      // connection.
+      // The pump has sent one credit frame, which reports that 0 frames were released. This frame
+      // only tells the peer that the pump reads from the connection.
       expect(credits.returned).toEqual([0]);
       for (let i = 0; i < windowFrames - 1; i++) {
         take();
@@ -360,8 +360,8 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const { sender, out, back, atSender, atReceiver } = pair;
     expect(out.records.length).toBe(1);
     expect(atReceiver.push(at(out.records.splice(0), 0))).toBeUndefined();
-    // The receiver answers with two frames, which say that it reads from the connection and that it
-    // has mapped the segment.
+    // The receiver has answered with two frames. The first says that the receiver reads from the
+    // connection. The second says that the receiver has mapped the segment.
     for (const record of back.records.splice(0)) expect(atSender.push(record)).toBeUndefined();
     sender.pump.start();
     const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);
@@ -487,7 +487,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
   });
 });
 
-/** Returns the header of a frame whose payload of `bytes` zeros lies in shared memory. */
+/** Returns the header alone of a frame. The payload, `bytes` zeros, would be in shared memory. */
 function headerOf(header: Omit<FrameHeader, 'bytes'>, bytes: number): Buffer {
   return encodeFrame(header, new Uint8Array(bytes)).subarray(0, headerBytes);
 }
@@ -528,8 +528,9 @@ describe.each(ways.filter((it) => isLinux || !it.shares))(
       );
       nodes = await connectProcesses(processes, over, 3, (it) => troubles.push(it));
       expect(nodes.flatMap((node) => node.clients.map((it) => it.over))).toContain(over);
-      // With shared memory, payloads go through sockets only in the first run, until the receiver
-      // has mapped the segment of shared memory.
+      // Processes that share memory send payloads through sockets only until the receiver has
+      // mapped the shared memory, in run 0. Other processes send payloads through sockets in each
+      // run.
       for (let run = 0; run < 3; run++) {
         const before = nodes.map(({ written }) => written.bytes);
         const vectors = makeVectors(torus, elements, run + 7);
@@ -571,8 +572,9 @@ function localWire(): Wire & { readonly records: Buffer[] } {
 const noBytes = new Uint8Array(0);
 
 /**
- * Returns a wire that counts payload bytes and calls of `end`. From the header of each written
- * frame, the wire adds the field `returned` (how many incoming frames were released) to its list.
+ * Returns a wire that counts payload bytes (`bytes`) and calls of `end` (`ends`). The header of
+ * each written frame has a number of released incoming frames. The wire adds this number to the
+ * list `returned`.
  */
 function countingWire(): Wire & { bytes: number; ends: number; readonly returned: number[] } {
   return {

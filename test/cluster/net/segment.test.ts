@@ -15,8 +15,8 @@ import { segmentsHere } from './segments.ts';
 const bytes = 3 * mapBytes;
 
 /**
- * Returns a range in the middle of a WebAssembly memory, like the ranges of a pump. All bytes of
- * the memory are 7, so that a test sees writes outside the range.
+ * Returns a WebAssembly memory (`all`) and a range in the middle of it. All bytes of the memory are
+ * 7, so that a test sees writes outside the range.
  */
 function makeRange(): { readonly all: Buffer; readonly range: Buffer } {
   const memory = new WebAssembly.Memory({ initial: 8, maximum: 8, shared: true });
@@ -85,10 +85,10 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
     const wrong: [string, Uint8Array, Uint8Array?][] = [
       ['an offer of 23 bytes', offer.subarray(0, offerBytes - 1)],
       ['of another host', offer, receiver.range.subarray(mapBytes)],
-      // An offer contains a process number, a file descriptor, and the file's device and inode.
-      // In the next three offers, the descriptor, the device or the inode is wrong. In practice
-      // they are wrong if the receiver is in another container: there, the process number in the
-      // offer may belong to another process.
+      // An offer contains the number of the offering process, a file descriptor, and the device and
+      // inode of the file. The next three offers have a wrong descriptor, device and inode. A real
+      // offer is wrong if it reaches another container: there, its process number belongs to
+      // another process, which has other files open.
       ['of another host', changed(offer, (it) => it.writeUInt32LE(other, 4))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 8))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 16))],
@@ -106,7 +106,7 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
   test('that cannot be made leaves the memory unchanged and names the error', () => {
     const { all } = makeRange();
     const before = segmentsHere();
-    // The range does not begin at the start of a page.
+    // `mmap` refuses this range, because the range does not begin at the start of a memory page.
     expect(makeSegment(all.subarray(100, 100 + mapBytes))).toBe('mmap: EINVAL');
     expect(all.every((byte) => byte === 7)).toBe(true);
     expect(segmentsHere()).toEqual(before);

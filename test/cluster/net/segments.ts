@@ -1,15 +1,17 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /**
- * Counts this process's open files of segments (memory shared with other processes), and the ranges
- * of its memory to which such files are mapped.
+ * Counts what this process has of segments. A segment is a file whose memory several processes
+ * share. `open` is the number of open segments. `mapped` is the number of ranges of memory to which
+ * a segment is mapped.
  */
 export function segmentsHere(): { readonly open: number; readonly mapped: number } {
   const open = readdirSync('/proc/self/fd').filter((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`).includes('/tpu-pod-');
     } catch {
-      // This descriptor was open only while the folder was listed.
+      // The descriptor is closed by now. This is always so for the descriptor with which
+      // `readdirSync` read the folder.
       return false;
     }
   });

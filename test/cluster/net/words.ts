@@ -1,8 +1,8 @@
 import { PodError } from '../../../src/numerics/error.ts';
 
 /**
- * Messages of the tests of the control channel. The channel can carry any type for which there is a
- * function that checks received values.
+ * Messages that the tests send over the control channel. The channel can carry messages of any
+ * type. A test gives it a function that checks received messages.
  */
 export type Word =
   | { readonly kind: 'joined'; readonly tpu: number }
@@ -13,7 +13,10 @@ export type Word =
       readonly ms: readonly number[];
     };
 
-/** Returns `value` if it is a Word. Throws PodError `worker-threw`, which names the wrong field. */
+/**
+ * Returns `value` if it is a Word. Otherwise throws the PodError `worker-threw`, whose text names
+ * the wrong field.
+ */
 export function checkWord(value: unknown): Word {
   const word = (typeof value === 'object' && value !== null ? value : {}) as Record<
     string,

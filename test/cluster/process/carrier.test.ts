@@ -17,9 +17,9 @@ const torus = podTorus({ columns: 2, rows: 1 });
 const generation = 5;
 
 /**
- * Four parameters of a program. A transfer sends a parameter in pieces of 131,072 bytes: the first
- * parameter needs several pieces, the second less than one, the third is empty, and the fourth
- * fills exactly one piece.
+ * Four parameters of a program. A transfer sends each parameter in pieces of 131,072 bytes. The
+ * first parameter needs several pieces. The second is smaller than a piece. The third is empty. The
+ * fourth is exactly one piece.
  */
 const state = [400_000, 17, 0, 131_072].map((length, index) =>
   Uint8Array.from({ length }, (_, i) => Math.imul(i + index, 2654435761) >>> 24),
@@ -57,8 +57,8 @@ type Way = 'unix' | 'ws' | 'ipv6';
 const ways: readonly Way[] = hasIPv6 ? ['unix', 'ws', 'ipv6'] : ['unix', 'ws'];
 
 /**
- * Makes two Cloud TPUs. Cloud TPU 0 (`serving`) has the parameters of program 1 after 7 steps.
- * Cloud TPU 1 (`taking`) takes these parameters over the given kind of connection.
+ * Makes two Cloud TPUs. Cloud TPU 0 (`serving`) has run 7 steps of program 1, and offers the
+ * program's parameters over the given kind of connection. Cloud TPU 1 (`taking`) can take them.
  */
 async function makeEnds(over: Way): Promise<Ends> {
   const host = over === 'ipv6' ? '::1' : '127.0.0.1';
@@ -88,8 +88,8 @@ describe.each(ways)('parameters taken over %s', (over) => {
     const into = empty();
     await taking.take({ ...what, offer, into });
     expectState(into);
-    // By the second transfer, links for tensors connect the two Cloud TPUs. The transfer must work
-    // in this case too.
+    // The second transfer must work too. By now, the two Cloud TPUs also have a connection for
+    // gradients.
     const again = empty();
     await taking.take({ ...what, offer, into: again });
     expectState(again);
@@ -163,8 +163,8 @@ describe.each(ways)('parameters taken over %s', (over) => {
 });
 
 /**
- * A client may give up a connection that the other end still considers open. It can then connect
- * again.
+ * A client may give up a connection before the server notices. The server must admit the client's
+ * next connection all the same.
  */
 test('a neighbour that connects again is admitted, and no Cloud TPU is accused', async () => {
   const troubles: number[] = [];
@@ -178,7 +178,7 @@ test('a neighbour that connects again is admitted, and no Cloud TPU is accused',
         ...{ token, offer, hello: { channel: 'tensor', from: 1, to: 0, generation } },
         open() {
           resolve('open');
-          // The client refuses the connection as if the peer had answered after the deadline.
+          // The client refuses the connection, as it would if the server had answered too late.
           return { code: 'timeout', text: 'too late' };
         },
         closed: (refusal) => resolve(refusal?.text ?? 'closed'),
@@ -194,10 +194,10 @@ test('a neighbour that connects again is admitted, and no Cloud TPU is accused',
 });
 
 /**
- * Starts a relay between a client and the worker that made `offer`. The relay listens on a unix
- * socket if the worker does, otherwise on TCP. For each piece that the worker sends, the relay
- * calls `change` with the piece and the number of bytes sent before the piece. It passes on the
- * bytes that `change` returns, or ends the connection if `change` returns undefined.
+ * Starts a relay between a client and the worker that made `offer`. Returns an offer that leads to
+ * the relay. For each piece of data from the worker, the relay calls `change` with the piece and
+ * the number of bytes before it. If `change` returns bytes, the relay passes them on. If `change`
+ * returns undefined, the relay ends the connection.
  */
 async function relay(
   offer: TensorOffer,

@@ -96,8 +96,8 @@ function loaderOf(
 }
 
 /**
- * Returns the bytes of an array. Buffer.compare compares bytes faster than expect() compares
- * elements.
+ * Returns the bytes of an array. Tests compare these bytes with Buffer.compare, which is faster
+ * than a comparison of the elements with expect().
  */
 function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);

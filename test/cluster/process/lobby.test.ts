@@ -27,8 +27,9 @@ function open(): Promise<Lobby> {
 }
 
 /**
- * Connects a worker to the lobby, where workers wait for a Cloud TPU. `ended` resolves when the
- * worker's session ends: to its error, or to undefined if it has none.
+ * Connects a worker to the lobby, where workers wait for a Cloud TPU. The promise `ended` resolves
+ * when the worker's session ends. Its value is the error with which the session ended, or undefined
+ * if there was no error.
  */
 function join(change: Partial<SessionOptions> = {}): {
   readonly ended: Promise<Error | undefined>;
@@ -116,8 +117,8 @@ test("the error with which a worker without a Cloud TPU ends is in the master's 
   });
   const { ended } = join({ rank: 3, asked: hear });
   await untilWaiting(1);
-  // The worker can send its error only if its end of the connection is open. It is open once the
-  // worker has received a message of the master.
+  // A worker that has received a message of the master can send to the master too. So this message
+  // makes sure that the worker can send its error.
   lobby.waiting[0]?.send({ kind: 'host', tpu: 3 });
   await heard;
   await sessions[0]?.end(new PodError('io', 'no room in /tmp'));

@@ -34,7 +34,7 @@ function watch(change: Partial<LocalWorkersOptions> & { fail?: string } = {}): L
   const { fail, ...rest } = change;
   const preload = fileURLToPath(new URL('./fail-worker.cjs', import.meta.url));
   const workers = new LocalWorkers({
-    // No master listens on port 1, so workers look for a master until they are ended.
+    // No master listens on port 1. So the workers look for a master until the test ends them.
     ...{ folder, tpus: 2, controlPort: 1 },
     env: {
       ...process.env,
@@ -128,8 +128,8 @@ test('lastErrorIn finds the last error that a process wrote to its log', () => {
   writeFileSync(path, `${before}${line(30, 'hello')}\n# Fatal error in , line 0\n# OOM\n`);
   expect(lastErrorIn(path, before.length)?.message).toBe('Fatal error in , line 0');
   expect(lastErrorIn(path, 10_000)).toBeUndefined();
-  // `lastErrorIn` reads only the end of a long log. An incomplete last line does not count as an
-  // error.
+  // This long log contains no error, and its last line is incomplete. `lastErrorIn` must not take
+  // the incomplete line for an error.
   writeFileSync(path, `${line(30, 'step').repeat(2000)}${line(30, 'step').slice(0, 20)}`);
   expect(lastErrorIn(path, 0)).toBeUndefined();
   expect(lastErrorIn(join(folder, 'none'), 0)).toBeUndefined();

@@ -79,8 +79,8 @@ describe('pod up --wait ends a pod on a signal', () => {
       await sleep(afterMs);
       child.kill('SIGINT');
       const { code, out, err } = await ran;
-      // A SIGINT that arrives before `pod` handles signals kills `pod`. A shell reports this as
-      // exit code 130 too.
+      // If SIGINT arrives before `pod` has installed its signal handlers, SIGINT kills `pod`. Then
+      // `code` is null. A shell would report exit code 130, as if `pod` had handled the signal.
       expect([code ?? (child.signalCode === 'SIGINT' ? 130 : null), out]).toEqual([130, '']);
       expect(err).not.toMatch(/killed|crash|lost|exited/);
       expectNobody(dir);

@@ -50,8 +50,8 @@ export function pod(...args: string[]): {
 }
 
 /**
- * Waits until a file contains a text `times` times. This wait has no deadline of its own, only the
- * time limit of the test.
+ * Waits until the file `path` contains `text` at least `times` times. If this never happens, the
+ * test fails at its time limit.
  */
 export async function untilSaid(path: string, text: string, times = 1): Promise<void> {
   const count = (): number => readFileSync(path, 'utf8').split(text).length - 1;
@@ -64,8 +64,8 @@ export function fieldOf(text: string, field: string): unknown {
 }
 
 /**
- * Returns the process numbers of the pod in a folder. The number is 0 for a process that does not
- * run.
+ * Returns the process numbers of the pod in a folder. A process that has not been started has the
+ * number 0.
  */
 export function processesOf(folder: string): {
   readonly supervisor: number;

@@ -21,7 +21,10 @@ async function started(recovery: string) {
   return { dir, run, ran };
 }
 
-/** Records a run of a pod of processes. Calls `breakIt` with the pod's folder after step 5. */
+/**
+ * Trains in a pod of processes and records the run. After step 5, calls `breakIt` with the folder
+ * of the pod. Returns when the run has ended.
+ */
 async function recorded(breakIt: (dir: string) => void) {
   const { dir, run, ran } = await started('replace');
   breakIt(dir);
@@ -50,8 +53,8 @@ test('a lost worker: each note and each event of the pod is in the record once, 
   expect(events.map(({ n, master }) => [n, master])).toEqual(events.map((_, i) => [i, 0]));
   expect(committed(events)).toEqual(Array.from({ length: steps }, (_, i) => i + 1));
   const told = events.map(msgOf);
-  // Lines about the master itself, such as `listening`, are in the log but not in the record. So
-  // only those log lines are compared whose name is also in the record.
+  // The log also has lines about the master itself, such as `listening`, which are not in the
+  // record. So this test compares only log lines whose `msg` is the name of a recorded event.
   const names = new Set(told);
   expect(log.map(({ msg }) => msg as string).filter((msg) => names.has(msg))).toEqual(told);
   expect(told.filter((it) => it === 'joined')).toHaveLength(3);
@@ -76,8 +79,9 @@ test('a second master appends its events to the record of the first', async () =
   const resumed = events.find((it) => it.kind === 'resumed');
   const told = new Set(committed(events));
   expect(committed(events)).toEqual([...told].sort((a, b) => a - b));
-  // The first master may be killed after it has committed a step and before it has recorded the
-  // step's event. Then the record lacks this step, which is the one that `resumed` names.
+  // The kill may hit the first master after it has committed a step and before it has recorded the
+  // event of this step. Then the record lacks the step. The event `resumed` of the second master
+  // names the last committed step, so it names this step.
   const missing = Array.from({ length: steps }, (_, i) => i + 1).filter((it) => !told.has(it));
   expect(missing.filter((it) => it !== resumed?.step)).toEqual([]);
   const second = events.filter(({ master }) => master === 1);
@@ -89,8 +93,8 @@ test('a second master appends its events to the record of the first', async () =
 test('a worker that dies after a signal: the event stopped names the last committed step', async () => {
   const { dir, run, ran } = await started('none');
   const { master, workers } = processesOf(dir);
-  // Worker 1 is paused, so the step cannot end. The master is still waiting for worker 1 when the
-  // signal arrives.
+  // SIGSTOP pauses worker 1, so the running step cannot end. When SIGTERM arrives, the master is
+  // still waiting for worker 1.
   process.kill(workers[1] ?? 0, 'SIGSTOP');
   process.kill(master, 'SIGTERM');
   await untilSaid(join(dir, 'master.log'), '"msg":"ending"');

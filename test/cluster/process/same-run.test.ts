@@ -40,7 +40,7 @@ test('a new master with another evaluation continues the run of the killed maste
   expect(summary['evalSamples']).toBe(16);
   expect(Number(lineOf(again, 'commits-found')['step'])).toBeGreaterThanOrEqual(10);
   expect(again.out).not.toContain('"msg":"another-run"');
-  // Each step was committed once, by one of the two masters.
+  // Each of the 80 steps must have been committed once, by one of the two masters.
   expect(committed('ended-commits.jsonl')).toEqual(Array.from({ length: 80 }, (_, i) => i + 1));
 });
 
@@ -88,7 +88,7 @@ function untilStep(child: ReturnType<typeof startProgram>['child'], step: number
   });
 }
 
-/** Returns the first line of a log that has this message, parsed. */
+/** Returns the first log line with the message `msg`, parsed from JSON. */
 function lineOf({ out }: Ran, msg: string): Readonly<Record<string, unknown>> {
   const line = out.split('\n').find((it) => it.includes(`"msg":"${msg}"`));
   if (line === undefined) throw new Error(`no line "${msg}" in ${out}`);

@@ -16,8 +16,8 @@ const longSlow = 13;
 const longMs = 400;
 
 /**
- * Writes a plan in which Cloud TPU `slow` stands still at a hop of each step from `firstSlow` to
- * `longSlow`: for `longMs` in step `longSlow`, and for 30 ms in each of the others.
+ * Writes a plan that pauses Cloud TPU `slow` once in each step from `firstSlow` to `longSlow`,
+ * inside the all-reduce. The pause lasts `longMs` in step `longSlow`, and 30 ms in the other steps.
  */
 function writePlan(path: string): void {
   const faults = Array.from({ length: longSlow - firstSlow + 1 }, (_, i) => ({
@@ -36,19 +36,20 @@ test('a Cloud TPU that stands still inside the all-reduce is named, and its link
   const lines = readFileSync(join(folder, 'record/events.ndjson'), 'utf8').trim().split('\n');
   const events = lines.map((line) => JSON.parse(line) as StepTold | Straggler);
   const steps = events.filter((it) => it.kind === 'step');
-  // From each of the four directions two links enter a Cloud TPU: one for each of the two chips on
-  // that side. So each Cloud TPU reports eight waits.
+  // A Cloud TPU is a square of 2×2 chips. On each of its four sides two links enter it, one for
+  // each chip on that side. Each Cloud TPU reports one wait for each of these eight links.
   for (const { tpuLinkWaitMs } of steps)
     expect(tpuLinkWaitMs?.map((waits) => waits.length)).toEqual([8, 8, 8, 8]);
   const slowSteps = steps.filter(({ step }) => step >= firstSlow && step <= lastSlow);
   const named = slowSteps.filter(({ slowest }) => slowest?.tpu === slow);
   expect(named.length).toBeGreaterThanOrEqual(0.6 * slowSteps.length);
-  // The link must leave Cloud TPU 2, at column 0 and row 1. Its chips have x = 0 or 1, y = 2 or 3.
+  // The link with the longest wait must be one that leaves Cloud TPU 2. Cloud TPU 2 is at column 0
+  // and row 1, so its chips have x = 0 or 1 and y = 2 or 3.
   for (const { timing } of named)
     expect(timing?.slowestLink?.link).toMatch(/^chip\([01],[23]\)[+-][xy]$/);
   expect(named.some(({ timing }) => timing?.slowestPhase === 'all-reduce')).toBe(true);
-  // In the step with the long pause, the Cloud TPUs that wait for Cloud TPU `slow` measure most of
-  // the pause as a wait. Cloud TPU `slow` itself does not measure its pause as a wait.
+  // In step `longSlow`, other Cloud TPUs wait for Cloud TPU `slow`, so they measure most of its
+  // pause as a wait. Cloud TPU `slow` must not measure its own pause as a wait.
   const long = steps.find(({ step }) => step === longSlow);
   expect(long?.slowest?.tpu).toBe(slow);
   expect(long?.timing?.slowestLink?.waitMs).toBeGreaterThan(0.6 * longMs);

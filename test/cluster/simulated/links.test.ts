@@ -115,10 +115,10 @@ test('a slow link takes the time of its bytes', async () => {
     const { observation } = await simulateRun({ ...run, steps: 2, evaluationSteps: 0, faults });
     return observation.endMs;
   };
-  // A frame has a header of 64 bytes and a payload of 16 to 32 bytes. At 1,000 bytes a second one
-  // frame takes 80 to 96 ms. In a step the link carries 12 frames: 2 forward lanes use it, each in
-  // the two phases along X, with 3 frames a phase. The link also carries the credits for frames of
-  // the backward lanes, which take some time too.
+  // A frame has a header of 64 bytes and a payload of 16 to 32 bytes, together 80 to 96 bytes. At
+  // 1,000 bytes a second, one frame takes 80 to 96 ms. In a step the link carries 12 frames: for
+  // each of 2 lanes, 3 frames in each of 2 phases. The link also carries credits for frames of the
+  // opposite link. They take some time too, so the upper limit is the time of 14 frames.
   const slow: Fault = { fault: 'bandwidth', link, bytesPerSecond: 1000, at: { step: 2 } };
   const differenceMs = (await ends([slow])) - (await ends([]));
   expect(differenceMs).toBeGreaterThan(11 * 80);
@@ -157,9 +157,9 @@ const linkFaults: fc.Arbitrary<Fault> = fc
     const [x, y] = [tpu % 4, Math.floor(tpu / 4)];
     const to = isAlongX ? 4 * y + ((x + 1) % 4) : 4 * (1 - y) + x;
     const fault = { fault: kind, link: [tpu, to], both, at: { step, phase } } as LinkFault;
-    // A fault that spoils frames can make the master give up a Cloud TPU, and a run fails if the
-    // same Cloud TPU is lost too often. So such a fault lasts at most 100 ms. A link that is down
-    // spoils no frames, so `link-down` may last longer.
+    // Each spoiled frame can cost a Cloud TPU, and a run fails if it loses the same Cloud TPU too
+    // often. So a fault that spoils frames lasts at most 100 ms. `link-down` only delays frames, so
+    // it may last 1000 ms.
     if (kind === 'link-down') return { ...fault, for: { ms } };
     return lasts ? { ...fault, for: { ms: ms / 10 } } : fault;
   });

@@ -6,7 +6,9 @@ import {
   type SimulatedRun,
   simulateRun,
 } from '../../../cluster/simulated/run.ts';
+import { lostCommit, wrongCheckpoint } from '../../../src/fault/kept.ts';
 import type { DiskFault, Fault, MasterFault, Position } from '../../../src/fault/plan.ts';
+import { lostCheckpointIn } from '../../../src/fault/verdict.ts';
 import { notesOf, resultOf, undisturbed } from './outcomes.ts';
 
 const run: SimulatedRun = {
@@ -17,8 +19,9 @@ const commit = { step: 6, phase: 'commit' } as const;
 const checkpoint = { step: 8, phase: 'checkpoint' } as const;
 
 /**
- * A fault and what follows from it. `ends`: how each master ended, in order. `notes`: each note as
- * its event and the number of the Cloud TPU, for example `lost 2`.
+ * A fault and its consequences. `ends` says how each master of the run ended, in order. `notes` has
+ * a text for each note, which consists of the note's event and the number of the Cloud TPU, for
+ * example `lost 2`.
  */
 type Case = readonly [
   name: string,
@@ -159,6 +162,11 @@ describe('a simulated run goes on', () => {
         expect(outcome.observation.message).toBe('');
         expect(outcome.observation.commits.map(({ step }) => step)).toEqual(stepsOf(run));
         expect(resultOf(outcome)).toEqual(resultOf(await undisturbed(run)));
+        const { kept, commits } = outcome.observation;
+        expect(kept?.end).toMatchObject({ log: commits.map(({ step }) => ({ step })) });
+        expect(lostCommit(kept, commits)).toBeUndefined();
+        expect(lostCheckpointIn(outcome.observation)).toBeUndefined();
+        expect(wrongCheckpoint(kept, commits)).toBeUndefined();
       }),
       { numRuns: 60 },
     );

@@ -72,7 +72,10 @@ function faultOf(columns: number, rows: number): fc.Arbitrary<Fault> {
   ) as fc.Arbitrary<Fault>;
 }
 
-/** Times of messages, frames and replacements, in microseconds, from fast to very slow. */
+/**
+ * Times, in microseconds, that a message, a frame and the replacement of a Cloud TPU take. Some are
+ * short, some very long.
+ */
 const times = fc.record({
   message: fc.record({ least: fc.constant(1), spread: fc.constantFrom(100, 5000, 100_000) }),
   frame: fc.record({ least: fc.constant(1), spread: fc.constantFrom(20, 1000, 20_000) }),
@@ -104,13 +107,13 @@ function scheduled({ faults = [], ...run }: SimulatedRun): SimulatedRun {
 }
 
 /**
- * True if the faults of a run keep two limits, within which the run always recovers:
+ * True if the faults of a run keep two limits. Within these limits the run always recovers.
  *
- * - At most five faults for each Cloud TPU. The master ends a run that loses a Cloud TPU more than
- *   five times between two commits. All faults of a Cloud TPU can come between two commits, because
- *   the step runs again after each fault and can then meet the next one.
- * - At most one flipped bit in each step. With two, at most half of the Cloud TPUs may have the
- *   right digest, or all Cloud TPUs may have the same wrong digest.
+ * - At most five faults for each Cloud TPU. The master ends a run that loses the same Cloud TPU
+ *   more than five times in one step. All faults of a Cloud TPU can take effect in one step,
+ *   because the step runs again after each fault.
+ * - At most one flipped bit in each step. With two flipped bits, the right digest may have no
+ *   majority, or all Cloud TPUs may have the same wrong digest.
  */
 function canRecover({ faults = [], topology }: SimulatedRun): boolean {
   const tpus = Array.from({ length: topology.columns * topology.rows }, (_, tpu) => tpu);

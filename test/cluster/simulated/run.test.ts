@@ -14,10 +14,11 @@ describe('a simulated run', () => {
     expect(commits.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     expect(new Set(commits.map(({ digest }) => digest)).size).toBe(8);
     expect(new Set(commits.map(({ loss }) => loss)).size).toBe(8);
-    // Each of the four lanes makes two phases along X and two along Y. In a phase along a ring of n
-    // Cloud TPUs, each of them sends n − 1 frames: 3 along X (4 Cloud TPUs), 1 along Y (2 Cloud TPUs).
+    // The all-reduce of a step has four lanes. Each lane has two phases along X and two along Y. In
+    // each phase, each of the 8 Cloud TPUs sends 3 frames along X, or 1 frame along Y.
     const framesOfStep = 8 * 4 * (2 * 3 + 2 * 1);
-    // Each Cloud TPU tells its three neighbours once that it listens.
+    // Each of the 8 Cloud TPUs sends one more frame to each of its three neighbours. This frame
+    // says that the Cloud TPU listens.
     const credits = 8 * 3;
     expect(traffic.frames).toBe(8 * framesOfStep + credits);
   });
@@ -44,7 +45,8 @@ describe('a simulated run', () => {
       { fault: 'hang', tpu: 0, at: { step: 7, phase: 'update' } },
     ];
     const first = await simulateRun({ ...run, faults });
-    // The next three simulations run interleaved in this thread. This must change no event.
+    // The next three simulations take turns in this thread. Each must have the same events as if it
+    // ran alone.
     const [second, third, other] = await Promise.all([
       simulateRun({ ...run, faults }),
       simulateRun({ ...run, faults }),

@@ -109,8 +109,8 @@ describe('a master refuses a wrong variable in one line with exit code 2', () =>
       /^POD_API_HOST: expected the name or address/,
     ],
   ])('%s', async (_, env, message) => {
-    // With POD_FOLDER, a master that fails ends at once. Without POD_FOLDER, it would first wait
-    // some seconds for workers, to tell them that the run is over.
+    // A master that fails ends at once if POD_FOLDER is set. Otherwise it would first wait some
+    // seconds for workers, to tell them that the run is over.
     const own = {
       POD_CONTROL_HOST: '127.0.0.1',
       POD_CONTROL_PORT: '0',

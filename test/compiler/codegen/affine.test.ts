@@ -20,8 +20,8 @@ import { product, stridesOf } from '../../../src/numerics/shape.ts';
 type Counts = ReadonlyMap<string, number>;
 
 /**
- * Returns the value of an affine expression for given values of the loop counters, computed by its
- * definition.
+ * Returns the value of the affine expression `a` by its definition. `counts` has the value of each
+ * loop counter.
  */
 function worth(a: Affine, counts: Counts): number {
   return a.terms.reduce((sum, { atom, coefficient }) => {

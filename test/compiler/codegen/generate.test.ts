@@ -310,8 +310,9 @@ describe('supports', () => {
 type Make = (...parameters: (HloInstruction | undefined)[]) => HloInstruction;
 
 /**
- * Runs the generated code of a computation on random arguments, and expects the same bits as from
- * `evaluate`. Does nothing if `make` returns undefined, because HLO does not allow the computation.
+ * Runs the generated code of a computation on random arguments. Expects the bits that `evaluate`
+ * returns. If `make` returns undefined, HLO does not allow the computation, and the check is
+ * skipped.
  */
 function check(
   shapes: readonly ArrayShape[],
@@ -353,8 +354,9 @@ function expectSame(
 }
 
 /**
- * Turns a program into the body of a fused loop. Constants with more than one value become
- * parameters, and all results become arrays.
+ * Turns a program into the body of a fused loop. The body has no constants whose elements differ,
+ * so each of these constants becomes a parameter. The body returns arrays only, so each tuple among
+ * the results is replaced by its elements.
  */
 function bodyOf({ module, inputs }: Program): { body: HloComputation; args: readonly Literal[] } {
   const parameters = [...module.entry.parameters];

@@ -10,9 +10,9 @@ const guardBytes = 64;
 const guardByte = 0xa5;
 
 /**
- * Runs the generated function of a computation in a new memory and returns its targets (results).
- * `shares` has the index of a target as key, and as value the index of the parameter whose memory
- * the target overwrites. Throws if the function writes outside its targets.
+ * Runs the generated function of a computation in a new memory. Returns the targets, which are the
+ * results of the function. If target t overwrites the memory of parameter p, `shares` maps the
+ * index t to the index p. Throws if the function writes outside its targets.
  */
 export function runLoop(
   body: HloComputation,

@@ -5,7 +5,7 @@ import { AssertionError } from '../../../src/numerics/assert.ts';
 import { PodError } from '../../../src/numerics/error.ts';
 import { snapshotOf } from './snapshots.ts';
 
-/** Checkpoints whose saves end when the test calls `finish`. */
+/** Stands in for a directory of checkpoints. A save does not end until the test calls `finish`. */
 class SlowDisk implements Checkpoints {
   readonly begun: number[] = [];
   finish: (error?: Error) => void = () => {};
@@ -25,7 +25,7 @@ class SlowDisk implements Checkpoints {
   }
 }
 
-/** Waits until the callbacks of all settled promises have run. */
+/** Waits until the callbacks of all promises that have settled so far have run. */
 async function turn(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }

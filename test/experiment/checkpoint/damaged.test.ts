@@ -8,7 +8,7 @@ import { PodError } from '../../../src/numerics/error.ts';
 import { type MemoryDirectory, type MemoryFile, MemoryFiles } from './memory-files.ts';
 import { snapshotOf } from './snapshots.ts';
 
-/** Two checkpoints. The tests damage the newer one, which has 24 KiB. */
+/** Two checkpoints. The tests damage the newer one, which has about 24 KiB. */
 interface Pair {
   readonly files: MemoryFiles;
   readonly checkpoints: Checkpoints;
@@ -30,7 +30,8 @@ function fileIn({ newer }: Pair, name: string): MemoryFile {
 }
 
 /**
- * Expects that the newer checkpoint is refused with one line, and that the older checkpoint loads.
+ * Expects that the newer checkpoint is refused, with a reason of one line, and that the older
+ * checkpoint loads.
  */
 async function expectRefused({ checkpoints }: Pair, reason: RegExp, where: string): Promise<void> {
   const { checkpoint, refused } = await checkpoints.latest();
@@ -141,8 +142,8 @@ test('other names in the directory are not taken for checkpoints', async () => {
 });
 
 /**
- * Expects that the newer checkpoint is refused with one line. Unlike {@link expectRefused}, does
- * not read the older checkpoint, because tests call this function thousands of times.
+ * Expects that the newer checkpoint is refused, with a reason of one line. Tests call this function
+ * thousands of times. So, unlike {@link expectRefused}, it does not read the older checkpoint too.
  */
 async function refusesAlone({ files }: Pair, where: string): Promise<void> {
   const reading = readCheckpoint(files, 'dir', 'step-0000002');

@@ -10,8 +10,9 @@ import { snapshotOf } from './snapshots.ts';
 
 const target = 'w.safetensors';
 /**
- * Names of files of a user that look like drafts, the temporary files of an export. One looks like
- * a draft of this version, the other like a draft of older versions.
+ * Names of two files of a user. An export writes temporary files, called drafts, and must not take
+ * the user's files for drafts. The first name looks like that of a draft of this version, the
+ * second like that of a draft of older versions.
  */
 const users = [`.partial-${target}`, `.${target}.${pid}.0.partial`];
 
@@ -39,7 +40,7 @@ test('an export that fails at any operation leaves no draft', async () => {
   }
 });
 
-/** Returns files in memory: one checkpoint and the files in `users`. */
+/** Returns a file system in memory with one checkpoint and the files that `users` names. */
 async function prepared(): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('ck', { keep: 1, files });

@@ -94,13 +94,13 @@ async function file(...path: readonly string[]): Promise<void> {
   await writeFile(at(...path), 'of a user');
 }
 
-/** Returns the paths of everything below the root. Does not follow links. */
+/** Returns the path of each file, folder and link below `root`. Does not follow links. */
 async function names(): Promise<readonly string[]> {
   const all = await readdir(root, { recursive: true, withFileTypes: true });
   return all.map((it) => join(it.parentPath, it.name).slice(root.length + 1)).sort();
 }
 
-/** Opens the folder like a run, saves one checkpoint and closes the folder. */
+/** Opens the folder `ck` as a run does, saves the checkpoint of `step` and closes the folder. */
 async function save(step: number, keep = 9): Promise<void> {
   const checkpoints = await openCheckpoints(at('ck'), { keep });
   await checkpoints.save(snapshotOf(step));

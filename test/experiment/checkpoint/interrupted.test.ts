@@ -19,8 +19,8 @@ import {
 import { snapshotOf } from './snapshots.ts';
 
 /**
- * A directory of checkpoints and a save into this directory. Tests interrupt the save at each of
- * its operations.
+ * Describes a directory with some checkpoints, and one save into this directory. Tests interrupt
+ * the save at each of its operations.
  */
 interface Scene {
   readonly name: string;
@@ -30,8 +30,8 @@ interface Scene {
   /** Step that is saved. */
   readonly saved: number;
   /**
-   * Step of the newest good checkpoint that exists before the save. It must load if the checkpoint
-   * of the interrupted save does not.
+   * Step of the newest good checkpoint before the save; undefined if there is none. After an
+   * interrupted save, either this checkpoint or the saved one must load.
    */
   readonly old: number | undefined;
 }
@@ -179,10 +179,10 @@ async function begun(options: CheckpointsOptions): Promise<Checkpoints> {
 }
 
 /**
- * Repeats a save and interrupts it each time at another operation. After each interruption, every
- * function in `aftermaths` returns files as the next process may find them, for example after a
- * loss of power. Expects that the old or the new checkpoint loads from these files. Returns the
- * step of each checkpoint that loaded.
+ * Repeats a save and interrupts it each time at another operation. After each interruption, calls
+ * every function in `aftermaths`. Such a function returns the files that are left, for example
+ * after a loss of power. From these files the old or the new checkpoint must load. Returns the step
+ * of each checkpoint that has loaded.
  */
 async function enumerated(
   scene: Scene,
@@ -191,7 +191,8 @@ async function enumerated(
 ): Promise<(number | undefined)[]> {
   const count = await operationsOf(scene);
   const outcomes: (number | undefined)[] = [];
-  // In the last round the fault lies after the last operation, so the save is not interrupted.
+  // The save has `count` operations, from 0. So in the last round, with `at` = `count`, no
+  // operation is interrupted.
   for (let at = 0; at <= count; at++) {
     const files = await prepared(scene);
     files.fault = faultAt(at);
@@ -215,9 +216,9 @@ function survivals(each: readonly Survival[]): ((files: MemoryFiles) => MemoryFi
 }
 
 /**
- * Returns all combinations of what a loss of power can leave: in each directory, the synced names
- * or all names; of each file, the synced bytes, the synced bytes and half of the unsynced bytes, or
- * all bytes.
+ * Returns what can be left after a loss of power. In each directory, either only the synced names
+ * are left, or all names. Of the unsynced bytes of all files, none are left, half, or all. The
+ * result has every combination of these choices.
  */
 function powerLosses({ before, old, saved }: Scene): Survival[] {
   const isTaken = before === oneBad || old === saved;
@@ -238,7 +239,8 @@ function powerLosses({ before, old, saved }: Scene): Survival[] {
 async function prepared(scene: Scene): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   await scene.before(files);
-  // The folder is made ready here, so that `operations` counts the operations of the save alone.
+  // `begun` already makes the directory ready for the save. The list of operations is emptied after
+  // that, so that it will have only operations of the save.
   await begun({ keep: scene.keep, files });
   files.operations.length = 0;
   return files;
@@ -299,7 +301,7 @@ function onlyPodErrors(error: unknown): void {
   expect(error.message).toMatch(/^(checkpoint step-|an old checkpoint ).*: E[A-Z]+: [^\n]*$/);
 }
 
-/** Reads the newest good checkpoint as another process would read it. */
+/** Ends the fault, and reads the newest good checkpoint as the next process would read it. */
 async function reopened(files: MemoryFiles, { keep }: Scene): Promise<Latest> {
   files.fault = undefined;
   return (await openCheckpoints(directory, { keep, files })).latest();

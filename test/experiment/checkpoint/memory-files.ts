@@ -19,23 +19,25 @@ export {
   type Survival,
 } from '../../../cluster/simulated/disk-tree.ts';
 
-/** A fault at the operation number `at`. */
+/**
+ * A fault at operation `at`, counted from 0. Only operations that change a file or folder count.
+ */
 export type Fault =
-  /** The operation fails with this error code and does nothing. All other operations succeed. */
+  /** Operation `at` changes nothing and fails with the error code `code`. All others succeed. */
   | { readonly kind: 'error'; readonly at: number; readonly code: string }
   /**
-   * The disk is full from this operation on: writes, new files and new folders fail with ENOSPC.
+   * From operation `at` on, the disk is full. Writes, new files and new folders fail with ENOSPC.
    */
   | { readonly kind: 'full'; readonly at: number }
   /**
-   * The process stops before this operation. If the operation is a write and `partial` is true,
+   * The process stops before operation `at`. If operation `at` is a write and `partial` is true,
    * half of its bytes are written.
    */
   | { readonly kind: 'stop'; readonly at: number; readonly partial?: boolean };
 
 /**
- * Thrown when the process is stopped. Stopped stands for the end of the process, so no code may
- * catch and handle it.
+ * Error that stands for the end of the process. After this error the process must do nothing more,
+ * so the code under test must not catch the error.
  */
 export class Stopped extends Error {}
 

@@ -14,8 +14,8 @@ const snapshot = snapshotOf(3);
 const run: Resumable = { identity: identity(config), parameters: snapshot.tensors };
 
 /**
- * Returns the identity of a run with this configuration, on the data set that the configuration
- * names.
+ * Returns the identity of a run, by which pod decides whether two runs are the same run. The run
+ * has the configuration `of` and the data set that this configuration names.
  */
 function identity(of: TrainConfig, startDigest: string | null = null): RunIdentity {
   return identityOf(of, openDataset(of.data, of.seed).train, startDigest);
@@ -28,8 +28,8 @@ async function saved(of: Partial<Snapshot> = {}): Promise<Checkpoint> {
 }
 
 /**
- * A checkpoint as this version saves it, and a checkpoint as older versions saved it, without the
- * run's identity.
+ * Two ways to save the same checkpoint: as this version does it, and as older versions did. Older
+ * versions saved a checkpoint without the identity of the run.
  */
 const versions = [
   ['this version', () => saved({ config: savedConfig(config, identity(config), 3) })],
@@ -148,8 +148,8 @@ test('a longer run or another schedule may resume if all done steps had the same
     { length: { unit: 'steps', steps: 60 } },
     { length: { unit: 'steps', steps: 3 } },
     { schedule: 'linear-scaling', learningRate: 0.05 * 32 },
-    // The piecewise schedule has the full rate in the first third of its nine steps. So the three
-    // completed steps had the same rate as in the constant schedule.
+    // In the piecewise schedule, the first three of the nine steps have the full rate. The
+    // checkpoint has three completed steps, so they had the same rates as in the constant schedule.
     { schedule: 'piecewise', length: { unit: 'steps', steps: 9 } },
   ];
   for (const change of alike) {

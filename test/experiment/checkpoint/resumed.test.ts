@@ -28,8 +28,9 @@ test('a run that is stopped and resumed twice ends with the bits of an uninterru
   const whole = await eventsOf(config);
   const files = new MemoryFiles();
   const first = await eventsOf(config, { files, until: 4, every: 3 });
-  // A resumed run repeats the steps after its checkpoint. The second run continues from step 3 and
-  // repeats step 4. The third run continues from step 5 and repeats step 6.
+  // The first run is abandoned after step 4. Its last checkpoint is that of step 3, so the second
+  // run repeats step 4. The second run is abandoned after step 6. Its last checkpoint is that of
+  // step 5, so the third run repeats step 6.
   const second = await eventsOf(config, { files, resume: true, until: 6, every: 1 });
   const third = await eventsOf(
     { ...config, evaluate: 16 },
@@ -144,8 +145,8 @@ test('a checkpoint that its run deletes during a verification is not reported as
   const checkpoints = await openCheckpoints('dir', { keep: 1, files });
   for (const step of [1, 2]) await checkpoints.save(snapshotOf(step));
   expect(await verifyCheckpoint('dir', 'step-0000001', files)).toBe('gone');
-  // In the first list, step-0000001 is deleted and step-0000000 is bad. So `newestWhole` lists the
-  // directory a second time, and finds the newer checkpoint step-0000002.
+  // The first list names step-0000001, which has been deleted, and step-0000000, which is bad.
+  // Neither loads. So `newestWhole` lists the directory again, and finds step-0000002.
   await files.makeDirectory('dir/step-0000000');
   const lists = [['step-0000001', 'step-0000000'], await checkpoints.list()];
   const list = async (): Promise<readonly string[]> => lists.shift() ?? [];
@@ -163,8 +164,8 @@ test('an export takes the next checkpoint if the run deletes the one that it rea
   let weightsRead = 0;
   files.readFile = async (path, bytesMax) => {
     // The export reads the weights twice: first to verify the checkpoint, then to write the
-    // exported file. Before the second reading, the run saves step-0000002 and so deletes
-    // step-0000001.
+    // exported file. Before the second reading, the run saves step-0000002. The run keeps only one
+    // checkpoint, so it deletes step-0000001.
     if (path.endsWith('step-0000001/weights.safetensors') && ++weightsRead === 2) {
       await checkpoints.save(snapshotOf(2));
     }

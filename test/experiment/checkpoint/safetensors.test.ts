@@ -195,8 +195,8 @@ function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Returns a text as it is after encoding to UTF-8 and decoding. Lone surrogates, which UTF-8 cannot
- * encode, all become the same character.
+ * Encodes a text to UTF-8 and decodes it again. UTF-8 cannot encode lone surrogates, so each of
+ * them becomes the replacement character.
  */
 function wellFormed(text: string): string {
   return new TextDecoder().decode(new TextEncoder().encode(text));

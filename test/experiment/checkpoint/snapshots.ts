@@ -23,8 +23,8 @@ export const config: TrainConfig = {
 };
 
 /**
- * Returns a snapshot after `step` with two weights, one of them with `elements` elements, and two
- * tensors of optimizer state.
+ * Returns a snapshot of a run after step `step`. It has two tensors of weights and two tensors of
+ * optimizer state. The first tensor of weights has `elements` elements.
  */
 export function snapshotOf(step: number, elements = 40): Snapshot {
   const weights = [

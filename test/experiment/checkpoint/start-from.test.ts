@@ -83,14 +83,15 @@ describe('a run with --start-from', () => {
       weightsDigest: first.weightsDigest,
       refused: [],
     });
-    // `startFrom` may also be the path of the checkpoint itself, not of its directory: the weights
-    // are the same. A run without `startFrom` starts from its seed and gets other weights.
+    // `startFrom` may be the path of a checkpoint instead of a directory of checkpoints. Here both
+    // name the same weights. A run without `startFrom` draws its initial weights from its seed, so
+    // it ends with other weights.
     const again = { ...config, startFrom: join(startFrom('first'), 'step-0000003') };
     expect(digestOf(await collect(again))).toBe(digestOf(once));
     expect(digestOf(await collect(config))).not.toBe(digestOf(once));
-    // The run that is in `second` is finished, so it trains no step when it is resumed. A run
-    // without --start-from, or with other weights to start from, is another run. It may not resume
-    // from the checkpoints in `second`.
+    // The run whose checkpoints are in `second` is finished. When this run is resumed, it trains no
+    // step. A run without `startFrom`, or with another `startFrom`, is another run. It may not
+    // resume from the checkpoints in `second`.
     const over = await collect(started, 'second', true);
     expect(over.map(({ kind }) => kind)).not.toContain('warm-started');
     expect(over.at(-1)).toMatchObject({

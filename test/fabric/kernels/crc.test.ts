@@ -12,9 +12,9 @@ const crc = new FrameCrc(memory, 1024);
 test('the CRC of any range equals that of zlib', () => {
   const length = fc.oneof(
     fc.integer({ min: 0, max: most }),
-    // FrameCrc leaves ranges below 11,776 bytes to zlib. The next line makes lengths near this
-    // limit. The line after it makes multiples of 16 bytes, because FrameCrc works in units of 16
-    // bytes.
+    // FrameCrc computes the CRC of a range of at least 11,776 bytes itself, in units of 16 bytes.
+    // For shorter ranges it calls zlib. The next line makes lengths near the limit. The line after
+    // it makes multiples of 16 bytes.
     fc.integer({ min: 11_760, max: 11_800 }),
     fc.integer({ min: 720, max: most / 16 }).map((lanes) => lanes * 16),
   );
@@ -44,7 +44,7 @@ test('the CRC does not depend on the pieces in which a range arrives', () => {
       for (const it of counts) {
         end = Math.min(count, end + it);
         crc.take(end);
-        // The CRC of `other`, computed between two pieces, must not disturb `crc`.
+        // `other` computes a CRC between two pieces of `crc`. This must not disturb `crc`.
         expect(other.of(start, end)).toBe(crc32(range.subarray(0, end)));
       }
       expect(crc.end()).toBe(crc32(range));
