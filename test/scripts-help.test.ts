@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { compiled } from './cluster/compiled.ts';
 
-/** Files in scripts/ that other scripts import, and that are not programs. */
+/** Files in scripts/ that are no programs. Other scripts import them. */
 const parts = [
   'command',
   'doc-table',

@@ -111,7 +111,9 @@ export class Connection {
   #wire(way: Way): Wire {
     return {
       write: (head, payload) => {
-        const bytes = Buffer.concat(payload === undefined ? [head] : [head, payload]);
+        const bytes = Buffer.allocUnsafe(head.length + (payload?.length ?? 0));
+        bytes.set(head);
+        if (payload !== undefined) bytes.set(payload, head.length);
         if (this.streams === undefined) this.#early.push(bytes);
         else this.#carrier.carry(this, way, bytes);
         return true;

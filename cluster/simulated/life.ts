@@ -114,9 +114,9 @@ export class Life {
   }
 
   /**
-   * Returns the worker's progress counter, by which the master recognises lost workers. As in the
-   * other kinds of pods, the counter also grows while the worker waits for a frame of a neighbour,
-   * because then the neighbour may be lost, but not this worker.
+   * Returns the worker's progress counter. If the counter of a worker no longer grows, the master
+   * takes the worker for lost. A worker that waits for a neighbour's frame is not lost, so its
+   * counter grows at each call.
    */
   sample(): number {
     if (this.#awaited !== undefined && !this.#isStill) {
@@ -127,8 +127,8 @@ export class Life {
   }
 
   /**
-   * Called when the worker has connected with another master. If the worker has started completely,
-   * it reports its state to this master.
+   * Called when the worker has connected with a new master. If the worker has started completely,
+   * it reports its state to the new master.
    */
   greet(generation: number): void {
     if (this.#hasStarted) this.receive({ kind: 'greet', generation });
@@ -141,8 +141,8 @@ export class Life {
   }
 
   /**
-   * Copies parameters from another worker, and then calls `done`. Never calls `done` if one of the
-   * two workers ends, or a newer membership begins, before the copy is complete.
+   * Copies parameters from another worker, then calls `done`. If one of the two workers ends during
+   * the copy, or a newer membership begins, `done` is never called.
    */
   takeParameters(from: Life, generation: number, steps: readonly number[], done: () => void): void {
     if (!this.#isOver) this.#begin(this.#restoring(from, generation, steps, done));
@@ -269,7 +269,9 @@ export class Life {
     this.cores.ici?.standStill();
   }
 
-  /** Ends a pause: the links go on, and the worker takes the messages that have arrived. */
+  /**
+   * Ends a pause: the links go on, and the worker takes the messages that arrived during the pause.
+   */
   #wake(): void {
     if (this.#isOver) return;
     this.#isStill = false;
@@ -314,8 +316,9 @@ export class Life {
   }
 
   /**
-   * Called when a sum may be complete. The step goes on if the awaited sum is complete, stops if a
-   * fault has stopped a hop, and ends if an all-reduce has failed.
+   * Called when the sum that the step waits for may be complete. If it is complete, the step goes
+   * on. If the all-reduce has failed, the step ends with an error. If a fault has stopped the
+   * all-reduce, the worker stops too.
    */
   #checkLinks(): void {
     const { ici } = this.cores;
@@ -329,8 +332,9 @@ export class Life {
   }
 
   /**
-   * Called when faults stop the worker before a hop. The worker stands still for the sum of their
-   * pauses. Then a fault that ends the worker takes effect, or the worker goes on if there is none.
+   * Called when faults of the plan have stopped an all-reduce. First, the worker stands still for
+   * the total length of the pauses that these faults demand. Then, if one of the faults ends the
+   * worker, that fault takes effect. Otherwise the worker goes on.
    */
   #stopAtHop(waits: readonly Wait[]): void {
     this.#standStill();
@@ -347,7 +351,7 @@ export class Life {
     });
   }
 
-  /** Ends the step with an error of the all-reduces. */
+  /** Ends the step because an all-reduce has failed with `error`. */
   #fail(error: unknown): void {
     if (!(error instanceof PodError)) throw error;
     this.#work = undefined;
@@ -363,8 +367,9 @@ export class Life {
   }
 
   /**
-   * Reports to the master that the connection of a peer has ended: at once if corrupt data was the
-   * reason, otherwise after a while, and only if no new membership has begun until then.
+   * Reports to the master that the connection with a peer has failed. If the reason is corrupt
+   * data, the report is sent at once. Otherwise it is sent after `troubleMs`, provided that the
+   * worker is then still in the same membership.
    */
   #reportTrouble(ici: SimulatedIci, peer: number, refusal: Refusal): void {
     const accuse = (): void => {

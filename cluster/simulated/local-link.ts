@@ -3,8 +3,9 @@ import type { Frame, InLink, OutLink } from '../../src/fabric/link.ts';
 import { copyFrame, FrameRing } from '../net/socket-link.ts';
 
 /**
- * Both ends of a queue from a simulated Cloud TPU, which has one chip, to itself. Frames arrive at
- * once. Their payloads are not copied. Counts of frames are modulo 2^32.
+ * Queue of frames that a simulated Cloud TPU, which has one chip, sends to itself. The class
+ * implements both ends of the queue. A frame arrives at once, and its payload is not copied. The
+ * number of frames that the receiver has taken is counted modulo 2^32.
  */
 export class LocalLink implements OutLink, InLink {
   readonly crc: undefined;
@@ -37,7 +38,7 @@ export class LocalLink implements OutLink, InLink {
   }
 
   expect(): void {
-    // The receiver announces the address at which it expects the next payload. Here it has no use:
-    // the receiver reads payloads where the sender has them.
+    // Nothing to do. By this call the receiver announces the address at which it expects the next
+    // payload. In this queue, the receiver instead reads each payload where the sender has it.
   }
 }

@@ -52,15 +52,16 @@ type MasterEnd =
   | { readonly kind: 'failed'; readonly error: PodError };
 
 /**
- * Number of masters that may end one after another without a commit. An operator who starts a
- * master again and again then gives up.
+ * Largest number of masters that may end in succession without a committed step. When a further
+ * master fails, the run fails: a human operator would give up, too.
  */
 const futileMax = 300;
 
 /**
- * The masters of a simulated run, one after another, and sometimes two at a time. Each runs the
- * same code as a master of a real pod: the commit log, the checkpoints, `train` and the driver. If
- * a master was killed, or ended with an error that may go away, another follows.
+ * The masters of a simulated run. Usually they run one after another; a fault can make two run at
+ * the same time. Each runs the same code as a master of a real pod: the commit log, the
+ * checkpoints, `train` and the driver. Another master follows if a master was killed, or ended with
+ * an error that may go away.
  */
 export class Masters {
   readonly #parts: MastersParts;
@@ -101,8 +102,9 @@ export class Masters {
    * step for which the plan sets the fault.
    */
   disturb(fault: MasterFault | DiskFault): void {
-    // The fault may end the worker, whose code is still running here. So the fault takes effect in
-    // an event of its own, after this code and at the same virtual time.
+    // A worker's code has called this method, and the fault may end this worker. So the fault takes
+    // effect in an event of its own, at the same virtual time, after the worker's code has
+    // returned.
     this.#parts.agenda.after(0, () => this.#inject(fault, this.#newest));
   }
 
@@ -209,7 +211,10 @@ export class Masters {
     });
   }
 
-  /** Returns the commit log with one change: before each commit, faults of the plan take effect. */
+  /**
+   * Returns the commit log with one change: before each commit, faults that are set for it take
+   * effect.
+   */
   #withPoints(master: Master, commits: CommitLog): LoggedWorld['commits'] {
     return {
       past: () => commits.past(),
@@ -223,8 +228,8 @@ export class Masters {
   }
 
   /**
-   * Returns the plan for the checkpoints; undefined for a run without checkpoints. Before each
-   * save, faults of the fault plan take effect.
+   * Returns how and when checkpoints are saved; undefined for a run without checkpoints. Before
+   * each checkpoint is saved, faults that are set for this moment take effect.
    */
   async #plan(master: Master): Promise<CheckpointPlan | undefined> {
     const { checkpointEvery: every, checkpointsKept: keep, disk } = this.#parts;
@@ -252,8 +257,8 @@ export class Masters {
   // -------------------------------------------------------------------------------------- faults
 
   /**
-   * Called when a master reaches a point of the run for which the plan may set faults. Lets these
-   * faults take effect. Throws {@link Killed} if one of them has killed the master.
+   * Called when a master is about to commit a step or to save a checkpoint. Lets the faults that
+   * are set for this point take effect. Throws {@link Killed} if one of them has killed the master.
    */
   #reach(master: Master, point: Point): void {
     for (const { fault } of this.#injector.reached(point)) {
@@ -262,7 +267,10 @@ export class Masters {
     if (master.process.isOver) throw new Killed();
   }
 
-  /** Lets a fault take effect. A fault that hits a living master hits `master`. */
+  /**
+   * Lets a fault take effect. If the fault kills, pauses or cuts off a master, it does so to
+   * `master`.
+   */
   #inject(fault: MasterFault | DiskFault, master: Master | undefined): void {
     if (this.#end !== undefined) return;
     if (isDiskFault(fault)) {

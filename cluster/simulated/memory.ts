@@ -27,15 +27,15 @@ import { pageBytes } from '../threads/layout.ts';
 /** Number of elements of the smallest chunk into which an all-reduce cuts a vector. */
 const chunkElements = 4;
 /**
- * Largest number of bytes that the gradients of all Cloud TPUs may have together. On a larger torus
- * the vectors are shorter.
+ * Largest number of bytes that the gradients of all Cloud TPUs may have together. If the gradients
+ * of a large torus would need more bytes, they get fewer elements.
  */
 const gradientBytesMax = 2 ** 29;
 
 /** Places of one Cloud TPU in the memory of a simulated pod. */
 export interface TpuPlaces {
   readonly hosting: Hosting;
-  /** For each bucket: the vector of the gradients. */
+  /** For each bucket: the place of its vector of gradients. */
   readonly buckets: readonly BucketPlace[];
   /** Memory of the links to other Cloud TPUs. */
   readonly pump: PumpLayout;
@@ -51,14 +51,16 @@ export class PodMemory {
   readonly kernels: SumKernels;
   readonly sizes: FrameSizes;
   /**
-   * Where the memory has the doorbell (by which a sleeping thread is woken) and the counters of
-   * each Cloud TPU. It has no queues of frames: `LocalLink` and `Pump` have them.
+   * Addresses of the counters of each Cloud TPU, and of the doorbell, by which a sleeping thread is
+   * woken. This memory has no queues of frames: `LocalLink` and `Pump` hold the frames.
    */
   readonly control: FabricLayout;
   readonly tpus: readonly TpuPlaces[];
   /** Number of elements of the gradients of one bucket. */
   readonly elements: number;
-  /** Random values from which all gradients are copied: 2 · `elements` of them. */
+  /**
+   * Random values, 2 · `elements` in number. The gradients of a bucket are a copy of some of them.
+   */
   readonly #values: Float32Array;
   readonly #words: Uint32Array;
   readonly #floats: Float32Array;
@@ -88,8 +90,8 @@ export class PodMemory {
   }
 
   /**
-   * Fills the gradients of a bucket on a Cloud TPU with consecutive random values of `#values`. The
-   * first of them has the index `seed % elements`. `seed` is a whole number from 0.
+   * Sets the gradients of a bucket on a Cloud TPU to `elements` consecutive values of `#values`,
+   * from index `seed % elements` on. `seed` is a whole number from 0.
    */
   writeGradients(tpu: number, bucket: number, seed: number): void {
     const { address } = at(at(this.tpus, tpu).buckets, bucket);
@@ -97,23 +99,22 @@ export class PodMemory {
     this.#floats.set(this.#values.subarray(from, from + this.elements), address / 4);
   }
 
-  /** Gradients of a bucket on a Cloud TPU: after an all-reduce, the sum. */
+  /** Returns the gradients of a bucket on a Cloud TPU. After an all-reduce they are the sum. */
   sum(tpu: number, bucket: number): Uint32Array {
     const { address } = at(at(this.tpus, tpu).buckets, bucket);
     return this.#words.subarray(address / 4, address / 4 + this.elements);
   }
 
   /**
-   * Returns one index for each link that enters a real Cloud TPU, in the order of
-   * `StepReport.linkWaitMs`. It is an index in the result of `AllReduce.takeWaits`: that of the
-   * simulated link from the same direction. The wait on the simulated link is reported for the real
-   * one.
+   * For each link that enters Cloud TPU `tpu` of a real pod, returns the index of the simulated
+   * link from the same direction. The result has the order of `StepReport.linkWaitMs`. The indices
+   * are those of the result of `AllReduce.takeWaits`.
    */
   waitOf(tpu: number): readonly number[] {
     return at(this.#waits, tpu);
   }
 
-  /** Allows another pod to use the memory. Nothing may use it through this object afterwards. */
+  /** Allows another pod to use the memory. Afterwards this object must no longer be used. */
   release(): void {
     giveMemory({ memory: this.memory, kernels: this.kernels });
   }
@@ -125,8 +126,8 @@ export class PodMemory {
     const noSegment = (peer: number) => ({ peer, address: 0, bytes: 0, queues: [] });
     const count = incoming.length * windowFrames;
     const pump: PumpLayout = {
-      // A segment is memory that two processes share. Simulated Cloud TPUs share none, so each
-      // segment names its peer and has a size of 0.
+      // A segment is memory that two processes share. Simulated Cloud TPUs share no memory, so each
+      // segment has a size of 0 and says only which peer it belongs to.
       segments: { out: peersOf(out).map(noSegment), in: peersOf(incoming).map(noSegment) },
       slots: { address: take(count * this.sizes.slotBytes), count },
       scratch: take((1 + peersOf(incoming).length) * crcScratchBytes),
@@ -147,9 +148,9 @@ function waitIndices(torus: Torus, tpu: number): readonly number[] {
 }
 
 /**
- * Returns the number of elements of a bucket: the smallest number for which every hop of an
- * all-reduce carries elements. On a very large torus the gradients would then need too much memory,
- * so the number is smaller. Some hops then carry no elements and are left out.
+ * Returns the number of elements of a bucket. On most tori it is just large enough that no frame of
+ * an all-reduce is empty. On a very large torus such a bucket would need too much memory. There the
+ * number is smaller, and the all-reduce leaves out the empty frames.
  */
 function elementsOf(torus: Torus, buckets: number): number {
   const chips = chipCount(torus);
@@ -163,9 +164,9 @@ interface Owned {
 }
 
 /**
- * Memories that no pod uses any more, by their number of pages. Later pods take them again: a
- * memory reserves a large range of addresses until the garbage collector frees it, so thousands of
- * simulations must not make one each.
+ * Memories that no pod uses any more, for later pods. The key is the number of pages. A memory
+ * reserves a large range of addresses until the garbage collector frees it. So addresses could run
+ * out if each of thousands of simulations made a memory of its own.
  */
 const unused: Map<number, Owned[]> = new Map();
 

@@ -7,12 +7,12 @@ import type { Agenda } from './agenda.ts';
 import { type Carrier, Connection, type Way } from './connection.ts';
 import type { SimulatedIci } from './ici.ts';
 import { drawn, type Range, type SimulatedTimes } from './times.ts';
-import { hash } from './weights.ts';
+import { hashStart, mixed } from './weights.ts';
 
 /** Numbers of delivered messages and frames, and a hash of the frames. */
 export interface Traffic {
   readonly messages: number;
-  /** Frames and credits between Cloud TPUs. */
+  /** Number of frames and credits that have arrived at Cloud TPUs. */
   readonly frames: number;
   /** Hash of all delivered frames and of their times of arrival, in order of arrival. */
   readonly hash: number;
@@ -23,7 +23,7 @@ const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 
 /** Wait, in microseconds, before the next attempt to connect to a neighbour. */
 const retryUs = 50_000;
-/** Time, in microseconds, after which messages that a partition holds back are tried again. */
+/** Time, in microseconds, between two attempts to deliver messages that a partition holds back. */
 const heldUs = 5000;
 
 /** Messages of one direction between a master and a worker. */
@@ -40,7 +40,7 @@ type Channels = Readonly<Record<'toMaster' | 'toWorker', Channel>>;
 export interface Partner {
   /** Number of the Cloud TPU on whose machine the worker runs. */
   readonly site: number;
-  /** True while nothing passes between the master and all workers. */
+  /** True while no message passes between the master and any worker. */
   readonly isCutOff: boolean;
 }
 
@@ -48,7 +48,9 @@ export interface Partner {
 export interface LinkEvents {
   /** Bytes have arrived. So a sum may be complete now, or an all-reduce may have failed. */
   moved(): void;
-  /** The connection with a peer has ended although the membership goes on. */
+  /**
+   * The connection with a peer has ended, or the peer is silent, although the membership goes on.
+   */
   trouble(peer: number, refusal: Refusal): void;
 }
 
@@ -64,9 +66,12 @@ export class Network implements Carrier {
   readonly #random: () => number;
   readonly #channels: WeakMap<Partner, Channels> = new WeakMap();
   readonly #traffic: { messages: number; frames: number; hash: number } = { ...noTraffic };
-  /** By the number of the Cloud TPU: its links in the newest membership that it has joined. */
+  /**
+   * Links of each Cloud TPU in the newest membership that it has joined. The key is the number of
+   * the Cloud TPU.
+   */
   readonly #icis: Map<number, SimulatedIci> = new Map();
-  readonly #events: WeakMap<SimulatedIci, LinkEvents> = new WeakMap();
+  readonly #events: Map<SimulatedIci, LinkEvents> = new Map();
   readonly #connections: Set<Connection> = new Set();
 
   constructor(
@@ -87,8 +92,8 @@ export class Network implements Carrier {
   }
 
   /**
-   * Sends a message between the worker and the master. Calls `deliver` when it arrives. While the
-   * two do not reach each other, the message waits.
+   * Sends a message between the worker and the master, and calls `deliver` when the message
+   * arrives. While the two do not reach each other, the message waits.
    */
   send(partner: Partner, way: 'toMaster' | 'toWorker', deliver: () => void): void {
     const channel = this.#channelsOf(partner)[way];
@@ -135,6 +140,7 @@ export class Network implements Carrier {
   /** Ends all connections of a Cloud TPU that leaves its membership. */
   leave(ici: SimulatedIci): void {
     ici.leave();
+    this.#events.delete(ici);
     if (this.#icis.get(ici.tpu) === ici) this.#icis.delete(ici.tpu);
     for (const connection of this.#connections) {
       if (connection.receiver === ici) connection.close(0, ended);
@@ -190,8 +196,8 @@ export class Network implements Carrier {
   }
 
   /**
-   * Sends pieces that arrive together. Pieces that are sent later, but at the same virtual time,
-   * may join them (`Stream.newest`).
+   * Sends pieces of bytes, which arrive together. Further pieces can be added to `pieces` until the
+   * virtual time changes.
    */
   #transmit(connection: Connection, way: Way, pieces: Buffer[], delayUs: number): void {
     const stream = connection.streams[way];
@@ -210,7 +216,8 @@ export class Network implements Carrier {
     const traffic = this.#traffic;
     traffic.frames++;
     const last = bytes.length < 4 ? 0 : bytes.readUInt32LE(bytes.length - 4);
-    traffic.hash = hash(traffic.hash, this.#agenda.nowUs, tpu, way, bytes.length, last);
+    const arrival = mixed(mixed(mixed(hashStart, traffic.hash), this.#agenda.nowUs), tpu);
+    traffic.hash = mixed(mixed(mixed(arrival, way), bytes.length), last) >>> 0;
   }
 
   closing(connection: Connection, way: Way): void {

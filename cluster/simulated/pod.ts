@@ -36,8 +36,8 @@ export interface SimulatedPodParts {
 
 /**
  * Opens a pod of simulated workers for one master. The driver, the master and the workers' state
- * machines are the same code as in every pod. Workers that live already report to the new master,
- * and workers are started for the other Cloud TPUs.
+ * machines are the same code as in every pod. If a Cloud TPU has a worker already, this worker
+ * reports to the new master. For every other Cloud TPU a worker is started.
  */
 export async function openSimulatedPod(
   options: PodOptions,
@@ -65,7 +65,9 @@ class SimulatedPod implements Pod, Crew, Leader {
   readonly #parts: SimulatedPodParts;
   readonly #workers: Workers;
   readonly #driver: Driver;
-  /** For each Cloud TPU: the connection with its worker; undefined if no worker has one. */
+  /**
+   * For each Cloud TPU: the connection of its worker with this master; undefined if there is none.
+   */
   readonly #links: (MasterLink | undefined)[];
   /** Progress counters of the Cloud TPUs, as the master has seen them last. */
   readonly #seen: number[] = [];
@@ -112,7 +114,10 @@ class SimulatedPod implements Pod, Crew, Leader {
     this.#driver.wrote(program, this.#read(program));
   }
 
-  /** Returns an empty object: the links of a real pod, which its keys name, are not simulated. */
+  /**
+   * Returns an empty object. In a real pod the keys are names of links, but these links are not
+   * simulated.
+   */
   linkBytes(): Readonly<Record<string, number>> {
     return {};
   }
@@ -156,7 +161,8 @@ class SimulatedPod implements Pod, Crew, Leader {
   #give(event: MasterEvent): void {
     const { phase } = this.#driver.state;
     this.#driver.give(event);
-    // The driver resolves promises only when the phase of the master's state has changed.
+    // When the phase of the master's state changes, the driver may resolve promises. Code that
+    // awaits them must run before the next event.
     if (this.#driver.state.phase !== phase) this.#parts.waiting.touch();
   }
 
@@ -169,7 +175,7 @@ class SimulatedPod implements Pod, Crew, Leader {
   }
 
   /**
-   * Returns the progress counters of all Cloud TPUs. If a Cloud TPU does not reach the master, its
+   * Returns the progress counters of all Cloud TPUs. If a Cloud TPU is cut off from the master, its
    * counter is the one that the master has seen last.
    */
   #samples(): readonly number[] {
@@ -215,7 +221,7 @@ class SimulatedPod implements Pod, Crew, Leader {
   #startAfter(range: Range, tpu: number, host: number | null): void {
     this.process.after(drawn(range, this.#parts.random), () => {
       const { state, isOver } = this.#driver;
-      // A replacement is no longer needed if another worker has adopted the Cloud TPU meanwhile.
+      // The Cloud TPU needs no replacement any more if another worker has adopted it meanwhile.
       const isNeeded = isVacant(state, tpu) || at(state.members, tpu).host === host;
       const isFree = this.#links[tpu] === undefined && this.#workers.of(tpu) === undefined;
       if (isOver || !isNeeded || !isFree || !this.#workers.isLedBy(this)) return;
@@ -257,13 +263,14 @@ class SimulatedPod implements Pod, Crew, Leader {
   }
 
   abort(): void {
-    // Nothing to do: simulated workers share no memory. The message `abort` interrupts their steps.
+    // Nothing to do, because simulated workers share no memory. Their steps are interrupted by the
+    // message `abort`, which the master sends to each of them.
   }
 
   /**
-   * Ends the worker of a lost Cloud TPU and starts another, with two exceptions. If a later master
-   * leads the workers, the worker is left to that master. If this master is cut off, the worker may
-   * live, so the master connects with it again later.
+   * Ends the worker of a lost Cloud TPU and starts another. There are two exceptions. If a newer
+   * master leads the workers, the worker is left to that master. If this master is cut off, the
+   * worker may still be alive, so this master tries later to connect with it again.
    */
   replace(tpu: number): void {
     const link = this.#links[tpu];

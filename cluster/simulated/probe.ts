@@ -25,17 +25,17 @@ export type Wait =
   /** The worker never goes on: a fault has ended it or makes it hang. */
   | { readonly kind: 'end'; readonly how: EndingFault };
 
-/** What the faults of a worker affect, apart from the worker's time. */
+/** Callbacks for the faults that {@link Probe} does not inject by itself. */
 export interface FaultTargets {
   /** Flips a bit in the memory of the Cloud TPU. */
   flip(fault: Fault & { readonly fault: 'flip-bit' }): void;
-  /** Begins a fault of a link that leaves the Cloud TPU, or a partition. */
+  /** Begins a partition, or a fault of a link that leaves the Cloud TPU. */
   begin(fault: NetworkFault): void;
   /** Begins a fault of the master or of its disk. */
   disturb(fault: MasterFault | DiskFault): void;
 }
 
-/** A fault that makes work `factor` times as long, until `isOver` returns true. */
+/** A fault under way: all work takes `factor` times as long, until `isOver` returns true. */
 interface Slow {
   readonly factor: number;
   readonly isOver: IsOver;
@@ -66,8 +66,9 @@ export class Probe {
   }
 
   /**
-   * Injects the faults that the plan sets for a point. Most of them take effect at once. For faults
-   * that pause or end the worker, returns what the worker must do, in order.
+   * Injects the faults that the plan sets for a point. A fault that pauses or ends the worker does
+   * not take effect here: the result says, in order, what the worker must do for such faults. All
+   * other faults take effect at once.
    */
   waitsAt(point: Point): readonly Wait[] {
     if (point.kind === 'step' && point.phase !== 'evaluate') this.#step = point.step;
@@ -96,7 +97,10 @@ export class Probe {
   }
 }
 
-/** Thrown at a hop of an all-reduce at which a fault stops the worker. */
+/**
+ * Thrown by an all-reduce when a fault stops the worker before a hop. In a hop, the worker receives
+ * a frame, sends a frame, or does both.
+ */
 export class HopStop extends Error {
   readonly waits: readonly Wait[];
 

@@ -12,7 +12,8 @@ export class Killed extends Error {
 
 /**
  * Process of a master in virtual time. The process runs, stands still for a while, or has ended.
- * What it should do while it stands still, it does when it goes on. After its end it does nothing.
+ * Calls that are due while the process stands still are made when it goes on. After its end it does
+ * nothing.
  */
 export class Process {
   /** Resolves when the process is killed. */
@@ -47,8 +48,8 @@ export class Process {
   }
 
   /**
-   * Lets the process call `act`: now if the process runs, later if it stands still and then goes
-   * on, never if it has ended.
+   * Lets the process call `act`. If the process runs, it calls `act` at once. If it stands still,
+   * it calls `act` when it goes on. If it has ended, it never calls `act`.
    */
   run(act: () => void): void {
     if (this.#isOver) return;
@@ -79,7 +80,7 @@ export class Process {
     this.#touch();
   }
 
-  /** Ends the process after its work is done. */
+  /** Ends the process because its work is done. */
   end(): void {
     this.#isOver = true;
     this.#waiting.length = 0;

@@ -12,9 +12,12 @@ import type { Traffic } from './network.ts';
 export class SimulationRecord {
   readonly events: (SimulatedEvent | Committed)[] = [];
   readonly commits: CommitSeen[] = [];
-  /** Batches that were evaluated. If several masters evaluated, only those of the last one. */
+  /**
+   * Batches that were evaluated. If several masters have evaluated, only the batches of the last
+   * one.
+   */
   readonly evaluation: CommitSeen[] = [];
-  /** Checkpoints that `train` has told as saved, in order of time. */
+  /** Checkpoints that `train` has reported as saved, in order of time. */
   readonly saves: CheckpointSeen[] = [];
   /** Checkpoints that a fault has damaged, in order of time. */
   readonly damages: CheckpointSeen[] = [];
@@ -27,7 +30,9 @@ export class SimulationRecord {
   #beginMs = 0;
   #endMs: number | undefined;
 
-  /** `nowMs` returns the virtual time, `traffic` all traffic so far. */
+  /**
+   * `nowMs` returns the virtual time. `traffic` returns how much the network has carried so far.
+   */
   constructor(nowMs: () => number, traffic: () => Traffic) {
     this.#nowMs = nowMs;
     this.#traffic = traffic;
@@ -48,14 +53,15 @@ export class SimulationRecord {
   }
 
   /**
-   * Records the steps of `history`, which a master found in the commit log, except those that are
-   * recorded already. The others were committed by a master that was lost before it told them.
+   * Records those steps of the commit log that are not recorded yet. A master has committed them,
+   * but was lost before it reported them. `history` has all steps that the next master has found in
+   * the commit log.
    */
   found(history: readonly StepCommitted[]): void {
     for (const step of history) if (step.step > this.lastStep) this.#commit(step);
   }
 
-  /** Records an event that `train` has told. */
+  /** Records an event that `train` has reported. */
   told(event: TrainEvent): void {
     if (event.kind === 'step') this.#commit(event);
     if (event.kind === 'checkpoint') this.saves.push({ ms: this.#nowMs(), step: event.step });
@@ -89,7 +95,7 @@ export class SimulationRecord {
       ...{ outcome, message, commits: this.commits, beginMs: this.#beginMs },
       ...{ notes: this.#notes, injections: this.#injections, stragglers: this.#stragglers },
       takeovers: this.#takeovers,
-      endMs: outcome === 'done' ? (this.#endMs ?? nowMs) : nowMs,
+      endMs: this.#endMs ?? nowMs,
     };
   }
 

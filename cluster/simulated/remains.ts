@@ -1,4 +1,4 @@
-import { newestWhole, listCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
+import { listCheckpoints, newestWhole } from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { RunKey } from '../../src/experiment/same-run.ts';
 import type { StepValues } from '../../src/fault/differences.ts';
 import type { Remains } from '../../src/fault/kept.ts';

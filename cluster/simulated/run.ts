@@ -5,7 +5,8 @@ export type { SimulatedOutcome, SimulatedRun } from './simulation.ts';
 
 /**
  * Returns the events of a run, each as a line of JSON. The same run gives the same lines, byte for
- * byte. The outfeed of a step is left out: it holds the loss, which the event `committed` has too.
+ * byte. The outfeed of a step is left out: of its values, only the loss matters here, and the event
+ * `committed` has the loss too.
  */
 export function logOf({ events }: SimulatedOutcome): string {
   const text = (event: SimulatedEvent | Committed): string =>

@@ -2,8 +2,8 @@ import { programsForWorkers } from '../../src/experiment/programs.ts';
 import { keyOf, type RunKey } from '../../src/experiment/same-run.ts';
 import { flatTorus, type Topology } from '../../src/fabric/torus.ts';
 import { type Ledger, memoryLedger } from '../../src/fault/injector.ts';
-import type { Fault } from '../../src/fault/plan.ts';
 import type { Kept } from '../../src/fault/kept.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import type { CommitSeen, Observation } from '../../src/fault/verdict.ts';
 import { at } from '../../src/numerics/assert.ts';
 import { mulberry32 } from '../../src/numerics/generator.ts';
@@ -52,7 +52,7 @@ export interface SimulatedOutcome {
   readonly observation: Observation;
   /** One entry for each batch of the evaluation, in order. */
   readonly evaluation: readonly CommitSeen[];
-  /** All events, in order. A frame is not an event. */
+  /** All events, in order of time. The arrival of a frame is not an event. */
   readonly events: readonly (SimulatedEvent | Committed)[];
   readonly traffic: Traffic;
 }
@@ -129,7 +129,7 @@ export class Simulation {
     return { observation, evaluation, events, traffic: { ...this.#network.traffic } };
   }
 
-  /** Ends all workers and gives the memory back. */
+  /** Ends all workers, and lets later simulations use the memory again. */
   close(): void {
     this.#workers.endAll();
     this.#memory.release();

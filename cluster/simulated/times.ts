@@ -1,6 +1,7 @@
 /**
- * Durations in a simulated pod, in microseconds of virtual time. The duration of each message is
- * drawn at random from the range `message`, and that of each frame from the range `frame`.
+ * Durations in a simulated pod, in microseconds of virtual time. A {@link Range} gives the bounds
+ * between which the duration is drawn at random, each time anew. `message`: time until a message
+ * arrives. `frame`: time until a frame arrives.
  */
 export interface SimulatedTimes {
   readonly message: Range;
@@ -11,7 +12,7 @@ export interface SimulatedTimes {
    */
   readonly start: Range;
   readonly replace: Range;
-  /** Time for an operation of a checkpoint on the disk. */
+  /** Time of one operation on the disk, such as a write, when a checkpoint is saved or read. */
   readonly disk: Range;
   /** Time from the end of a master to the start of the next. */
   readonly restart: Range;
@@ -19,8 +20,8 @@ export interface SimulatedTimes {
   readonly load: number;
   readonly copy: number;
   /**
-   * Times of four of the five phases of a step. The fifth phase, the all-reduce, has no time of its
-   * own: it ends when its frames have arrived.
+   * Durations of four of the five phases of a step. The fifth phase, the all-reduce, has no
+   * duration of its own: it lasts until its last frame has arrived.
    */
   readonly infeed: number;
   readonly compute: number;

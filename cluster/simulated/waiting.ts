@@ -2,20 +2,20 @@ import { assert } from '../../src/numerics/assert.ts';
 import type { Agenda } from './agenda.ts';
 
 /**
- * Longest virtual time, in ms, from one sign of progress of a run to the next. Even with a recovery
- * no step takes so long, so a longer wait is an error in the program.
+ * Longest virtual time, in ms, between two signs of progress of a run. No step takes so long, even
+ * with a recovery. A longer wait shows a bug of this program.
  */
 const waitMsLimit = 3_600_000;
 const noProgress = `no progress within ${waitMsLimit} ms`;
 
-/** Waits for promises in virtual time: lets events happen until the awaited promise is settled. */
+/** Waits for promises in virtual time: lets events happen until the given promise is settled. */
 export class Waiting {
   readonly #agenda: Agenda;
   /** Virtual time, in ms, of the last sign of progress. */
   #progressMs = 0;
   /**
-   * True if a promise may have been resolved since the last call of `#drain`. Then `#drain` must be
-   * called before the next event, so that code that awaits a resolved promise runs first.
+   * True if a promise may have been resolved since the last call of `#drain`. Before the next
+   * event, `#drain` must then let the code run that awaits the promise.
    */
   #mustDrain = true;
 
@@ -35,9 +35,9 @@ export class Waiting {
 
   /**
    * Lets events happen, one after another, until the given promise is settled. Virtual time goes on
-   * only during calls of `until`. If an event may have resolved promises, the code that awaits
-   * these promises must run before the next event. So `until` first waits for the next turn of
-   * Node's event loop; by then that code has run.
+   * only during calls of `until`. After an event that may have resolved promises, the code that
+   * awaits these promises must run before the next event. So `until` then waits for the next turn
+   * of Node's event loop. By then this code has run.
    */
   async until<T>(promise: Promise<T>): Promise<T> {
     const agenda = this.#agenda;

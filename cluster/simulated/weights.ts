@@ -6,11 +6,11 @@ import type { Program } from '../../src/pod/pod.ts';
 const weightWords = 2;
 
 /**
- * Weights of all programs on one simulated Cloud TPU. As on the emulated chip, a program with
- * weights of its own has two sets of weights in memory. Set 0 holds the weights after an even
- * number of steps, set 1 those after an odd number. So a step reads one set and writes the other.
- * An interrupted step can run again, because its input still exists. A set has eight bytes, at
- * first 0.
+ * Weights of all programs on one simulated Cloud TPU. A program with weights of its own has two
+ * sets of them, as on the emulated chip. Set 0 holds the weights after an even number of steps, set
+ * 1 those after an odd number. So a step reads one set and writes the other. An interrupted step
+ * can run again, because the weights that it has read are still there. Each set has eight bytes, at
+ * first all 0.
  */
 export class Weights {
   readonly #sets: readonly (readonly [Uint32Array, Uint32Array])[];
@@ -63,15 +63,15 @@ export class Weights {
 }
 
 /**
- * Makes a word of weights from a hash. Clears the highest bit of the exponent, so that the word is
- * a finite f32 and not a NaN. All NaNs have the same digest: if a fault flipped a bit of a NaN, the
- * digest might not change, and the fault would not be seen.
+ * Turns a hash into the bits of an f32 weight. Clears the highest bit of the exponent, so the
+ * weight is finite and never a NaN. All NaNs have the same digest. So if a fault flipped a bit of a
+ * NaN, the digest might not change, and the fault would go unnoticed.
  */
 export function finite(word: number): number {
   return word & 0xbfff_ffff;
 }
 
-/** Flips bit number `bit`, taken modulo the number of bits in `words`. */
+/** Flips one bit of `words`. Its index is `bit` modulo the number of bits in `words`. */
 export function flipBit(words: Uint32Array, bit: number): void {
   const word = Math.floor(bit / 32) % words.length;
   words[word] = words[word]! ^ (1 << (bit % 32));
@@ -79,12 +79,21 @@ export function flipBit(words: Uint32Array, bit: number): void {
 
 /** Returns a 32-bit hash of whole numbers. The hash depends on their order. */
 export function hash(...values: readonly number[]): number {
-  let state = 0x9e37_79b9;
-  for (const value of values) {
-    state = Math.imul(state ^ value, 0x85eb_ca6b);
-    state ^= state >>> 13;
-    state = Math.imul(state, 0xc2b2_ae35);
-    state ^= state >>> 16;
-  }
+  let state = hashStart;
+  for (const value of values) state = mixed(state, value);
   return state >>> 0;
+}
+
+/** State of a {@link hash} before its first number. */
+export const hashStart = 0x9e37_79b9;
+
+/**
+ * Returns the state of a hash after one more number. Code that runs very often calls this function
+ * instead of {@link hash}, which makes an array.
+ */
+export function mixed(state: number, value: number): number {
+  let next = Math.imul(state ^ value, 0x85eb_ca6b);
+  next ^= next >>> 13;
+  next = Math.imul(next, 0xc2b2_ae35);
+  return next ^ (next >>> 16);
 }

@@ -11,7 +11,7 @@ import type { Network } from './network.ts';
 import type { Process } from './process.ts';
 import type { SimulatedTimes } from './times.ts';
 
-/** Event that a worker causes at its master. */
+/** What a master learns about a worker: the worker has sent a message, or has ended. */
 export type WorkerReport = MasterEvent & { readonly kind: 'message' | 'exited' };
 
 /** A master as the workers see it. */
@@ -58,8 +58,8 @@ export interface WorkersParts {
 }
 
 /**
- * Workers of a simulated slice. They outlive a master: a worker keeps its weights, and connects
- * with the next master.
+ * Workers of a simulated slice. When a master ends, its workers live on: each keeps its weights and
+ * connects with the next master.
  */
 export class Workers {
   readonly #parts: WorkersParts;
@@ -79,7 +79,9 @@ export class Workers {
     this.#lives = Array.from({ length: columns * rows }, () => undefined);
   }
 
-  /** Makes `master` the one that starts and ends workers, unless a later one does already. */
+  /**
+   * Makes `master` the leader, which starts and ends workers. Does nothing if a later master leads.
+   */
   follow(master: Leader): void {
     if (master.number > (this.#leader?.number ?? 0)) this.#leader = master;
   }
@@ -104,7 +106,7 @@ export class Workers {
     return this.#links.get(link.life) === link;
   }
 
-  /** Starts a worker and connects it with `master`. Only the leader calls `start`. */
+  /** Starts a worker and connects it with `master`, which must be the leader. */
   start(tpu: number, host: number | null, master: Leader, generation: number): MasterLink {
     const { faults, topology, agenda, network, times, log } = this.#parts;
     const cores = new Cores(tpu, host ?? tpu, this.#parts.cores, dueAt(tpu, faults, topology));
@@ -126,8 +128,8 @@ export class Workers {
   }
 
   /**
-   * Connects a worker with `master`. The worker then reports its state. If the worker was connected
-   * with another master, and that master still runs, that master is told that the worker has left.
+   * Connects a worker with `master`, to which the worker then reports its state. If the worker was
+   * connected with another master before, that master learns that the worker has left.
    */
   connect(life: Life, master: Leader, generation: number): MasterLink {
     const before = this.#links.get(life);
@@ -142,7 +144,10 @@ export class Workers {
     return link;
   }
 
-  /** Sends a message to a worker. If `link` is no longer current, the message is lost. */
+  /**
+   * Sends a message to a worker. The message is lost if the worker ends, or connects with another
+   * master, before the message arrives.
+   */
   send(link: MasterLink, message: ToWorker): void {
     const { life } = link;
     this.#parts.network.send(link, 'toWorker', () => {
@@ -168,9 +173,8 @@ export class Workers {
   }
 
   /**
-   * Called when a master has ended. `process` is the process of the master. A worker may run on the
-   * machine of another Cloud TPU, because the master asked for this. Ends all such workers that are
-   * connected with the master.
+   * Called when the master whose process is `process` has ended. Some of its workers may run on the
+   * machine of another Cloud TPU, because this master has asked for it. Ends these workers.
    */
   endGuestsOf(process: Process): void {
     for (const life of this.#lives) {
@@ -180,8 +184,8 @@ export class Workers {
   }
 
   /**
-   * Called when the worker of Cloud TPU `host` has ended. Ends the workers of all Cloud TPUs that
-   * this worker had adopted.
+   * Ends the workers of all Cloud TPUs that the worker of Cloud TPU `host` has adopted. Called when
+   * the worker of `host` has ended or connects with a master again.
    */
   #endGuests(host: number): void {
     for (const life of this.#lives) if (life?.host === host) life.end();

@@ -8,9 +8,11 @@ import { readSmallText } from '../../src/files/read.ts';
 export interface PodEnd {
   /** Exit code of the master; see docs/REFERENCE.md, Exit codes. */
   readonly exitCode: number;
-  /** Code of the error that ended the pod, if there was one. */
+  /** Code of the error that ended the pod; undefined if there was no error or it has no code. */
   readonly code: string | undefined;
-  /** The cause in one line; undefined if the run was complete or the user ended the pod. */
+  /**
+   * Why the pod ended, in one line; undefined if the run was completed or the user ended the pod.
+   */
   readonly reason: string | undefined;
 }
 

@@ -38,12 +38,9 @@ const restartsMax = 5;
  */
 const firstDelayMs = 100;
 const delayMsMax = 10_000;
-/**
- * Time in ms, after the end of the master, in which workers may end by themselves. Then they
- * receive SIGTERM.
- */
+/** Workers that still run this long, in ms, after the end of the master receive SIGTERM. */
 const homeMs = 1000;
-/** Time in ms, after SIGTERM, in which workers may end. Then they receive SIGKILL. */
+/** Workers that still run this long, in ms, after SIGTERM receive SIGKILL. */
 const endMs = 12_000;
 /** Longest time in ms that the supervisor waits for workers to end after SIGKILL. */
 const killedMs = 2000;
@@ -74,8 +71,8 @@ export class Supervisor {
   }
 
   /**
-   * Ends the pod: prevents further restarts and forwards the signal to the master. The master then
-   * finishes the running step and ends.
+   * Ends the pod: forwards the signal to the master, which is not restarted any more. At the first
+   * signal, the master finishes the running step and ends. At a second signal, it ends at once.
    */
   end(signal: EndSignal): void {
     this.#asked ??= signal;
@@ -105,8 +102,8 @@ export class Supervisor {
   }
 
   /**
-   * Starts a master and waits until it exits. Returns the end of the master, with the last error in
-   * the master's log.
+   * Starts a master and waits until it exits. Returns how the master ended; the reason is the last
+   * error in the master's log.
    */
   async #runMaster(): Promise<PodEnd> {
     const { folder, pod } = this.#options;
@@ -177,9 +174,9 @@ export async function endWorkers(folder: string): Promise<void> {
 }
 
 /**
- * Returns the masters and workers of the pod in the given folder. Reads the list of processes in
- * the folder or, if that list is missing or damaged, looks for processes whose environment
- * variables name the folder.
+ * Returns the masters and workers of the pod in the given folder. The folder has a list of these
+ * processes. If the list is missing or damaged, returns the processes whose environment variables
+ * name the folder.
  */
 function listedIn(folder: string): readonly ProcessIdentity[] {
   try {
@@ -192,8 +189,8 @@ function listedIn(folder: string): readonly ProcessIdentity[] {
 }
 
 /**
- * Waits until all processes have ended, at most `withinMs`. Resolves in both cases; the caller must
- * check whether a process is still alive.
+ * Waits until all processes have ended, but at most `withinMs` ms. Afterwards the caller must check
+ * whether a process is still alive.
  */
 export async function untilEnded(
   processes: readonly (ProcessIdentity | undefined)[],

@@ -11,18 +11,18 @@ export const faultsVariable = 'POD_FAULTS';
 /** Contents of a file of faults, as JSON. */
 export interface FaultFile {
   readonly faults: readonly Fault[];
-  /** Path of the file to which workers append the faults that they inject. */
+  /** Path of the ledger: a file to which workers append a line for each fault that they inject. */
   readonly ledger: string;
   /**
-   * Folder through which workers in containers ask the runner to inject faults. Absent for other
-   * kinds of pods.
+   * Folder through which workers in containers ask `pod chaos run`, which runs outside of the
+   * containers, to inject faults. Absent for other kinds of pods.
    */
   readonly requests?: string;
 }
 
 /**
  * Reads the file of faults that the variable {@link faultsVariable} names. Returns undefined if
- * this variable is not set. In a container, tells the runner that the file was read.
+ * this variable is not set. In a container, also tells `pod chaos run` that the file was read.
  */
 export function readFaults(
   env: Readonly<Record<string, string | undefined>>,
@@ -34,7 +34,10 @@ export function readFaults(
   return file;
 }
 
-/** The faults of a file for one Cloud TPU, and the places that injections need. */
+/**
+ * The faults of a file that concern one Cloud TPU, and the paths `ledger` and `requests` of the
+ * file.
+ */
 export type FaultsOfTpu = Omit<FaultFile, 'faults'> & { readonly faults: readonly Due[] };
 
 /** Returns the faults of a file for one Cloud TPU; undefined if the file has none for it. */
@@ -43,15 +46,15 @@ export function faultsFor(tpu: number, grid: Grid, file: FaultFile): FaultsOfTpu
   return due.length === 0 ? undefined : { ...file, faults: due };
 }
 
-/** True if the file has faults of links, of whichever Cloud TPU. */
+/** True if the file has a fault of a link, whichever Cloud TPU the link belongs to. */
 export function breaksLinks({ faults }: FaultFile): boolean {
   return faults.some(isLinkFault);
 }
 
 /**
- * A ledger in a file, for all processes of a pod. Each line has the index of a fault and the time
- * of its injection, in ms. The line is written before the fault takes effect, so the ledger also
- * has the faults that kill the process.
+ * Returns a ledger, the record of the injected faults. It is a file that all processes of a pod
+ * share. Each line has the index of a fault and the time of its injection, in ms. The line is
+ * written before the fault takes effect. So the ledger also has the faults that kill the process.
  */
 export function fileLedger(path: string): Ledger {
   return {

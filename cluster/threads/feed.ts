@@ -41,10 +41,10 @@ export function planOf(source: FeedSource, size: number, tpus: number, cores: nu
 }
 
 /**
- * Returns what the loader loads next: the steps of the program from step `from` on. For training
- * the steps have no end. For evaluation they end when every sample of the dataset has been used
- * once; the caller then calls again for the next steps. `base` is the first step that was loaded
- * since the queue was last emptied. Step s of the program has number s − `base` in the queue.
+ * Returns which steps of a program the loader loads next, from step `from` on. For training, the
+ * steps have no end. For evaluation, they end when every sample of the dataset has been used once;
+ * the caller then calls again for the next steps. In the queue, step s of the program has the
+ * number s − `base`: `base` is the first step that was loaded since the queue was last emptied.
  */
 export function passFrom(
   source: FeedSource,

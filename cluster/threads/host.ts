@@ -32,8 +32,8 @@ import { WorkerProbe } from './probe.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
- * The cores of one Cloud TPU, as the Cloud TPU's thread uses them: with all programs loaded and
- * connected to the ports for ICI, infeed and outfeed.
+ * The cores of one Cloud TPU, as the Cloud TPU's thread uses them. All programs are loaded, and are
+ * connected to the ports for ICI (the links), infeed and outfeed.
  */
 export interface Host {
   /**
@@ -136,17 +136,17 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 }
 
 /**
- * How many rows of a matmul the systolic MXU computes in one call. With so many rows its pipeline
- * is full for most of the call.
+ * Number of rows of a matmul that the systolic MXU computes in one call. With so many rows, the
+ * pipeline of the MXU is full for most of the call.
  */
 const systolicRows = 128;
 
 /**
- * Returns how many rows of a matmul [m, k] × [k, n] the fast MXU computes in one call. A call has
- * about 200 million multiply-adds and takes a few milliseconds, so that the progress counter, which
- * advances between calls, advances often. A call has at least 6 · {@link tileRows} rows, because
- * every call packs the right operand again: with fewer rows the packing would take most of the
- * time.
+ * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call.
+ * Usually a call has about 200 million multiply-adds and takes a few milliseconds. So the progress
+ * counter, which advances between calls, advances often. But a call has at least 6 · {@link
+ * tileRows} rows: every call packs the right operand again, and with fewer rows the packing would
+ * take most of the time.
  */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));
@@ -201,8 +201,8 @@ function infeedOf(
 }
 
 /**
- * Returns the probe that injects the fault plan's faults into the task's Cloud TPU; undefined if
- * the plan has no fault for it.
+ * Returns the {@link WorkerProbe} that injects faults into the task's Cloud TPU; undefined if the
+ * fault plan has no fault for this Cloud TPU.
  */
 function probeOf(task: WorkerTask, now: () => number): WorkerProbe | undefined {
   const { probe, tpu, memory, layout, programs } = task;

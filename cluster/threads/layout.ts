@@ -22,9 +22,9 @@ export interface Layout {
    */
   readonly stop: number;
   /**
-   * feedBases[p]: address of a word with the first step of program p that was loaded since the
-   * queues of program p were last emptied. In the queues, each step has its distance from this
-   * first step as its number.
+   * feedBases[p]: address of a word for program p. The word holds the first step that was loaded
+   * since the queues of the program were last emptied. In the queues, the number of a step is its
+   * distance from this first step.
    */
   readonly feedBases: readonly number[];
   readonly bytes: number;
@@ -56,8 +56,8 @@ export const controlWords = { progress: 0, awaitsInfeed: 1 } as const;
 export const infeedDepth = 4;
 
 /**
- * Size, in bytes, of the unit in which the memory is laid out: at least a cache line of the
- * processor. Every area of the memory begins at a multiple of it.
+ * Every area of the memory begins at a multiple of this number of bytes, which is at least the size
+ * of a cache line of the processor.
  */
 const lineBytes = 128;
 /** Size of a WebAssembly page, in bytes. */

@@ -6,7 +6,7 @@ import { datasetOf, passFrom, planOf } from './feed.ts';
 import { infeedGeometry } from './layout.ts';
 import type { LoaderTask } from './task.ts';
 
-/** Most memory for the cache of samples, in bytes. */
+/** Largest size, in bytes, of the cache of samples. */
 const cacheBytesMax = 96 * 2 ** 20;
 
 /**
@@ -25,9 +25,9 @@ export default function runLoader(task: LoaderTask): void {
     return new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
   });
   const words = new Int32Array(memory.buffer);
-  // The loader waits for a free slot without a limit. A long wait is no error, because slots stay
-  // full while another program runs. If slots stay full because a Cloud TPU is lost, the master
-  // finds the loss, not the loader.
+  // The loader waits for a free slot without a limit. Slots may stay full for long, for example
+  // while another program runs, so a long wait is no error. If slots stay full because a Cloud TPU
+  // is lost, the master notices the loss.
   const patienceMs = Number.POSITIVE_INFINITY;
   const shouldStop = (): boolean => Atomics.load(words, layout.stop / 4) !== 0;
   for (let from = fromStep; !shouldStop(); ) {

@@ -5,7 +5,7 @@ import type { Layout } from './layout.ts';
 
 /**
  * Says which parameters are meant: those of program `program` on Cloud TPU `tpu` after `steps`
- * steps. A program that keeps its previous parameters has memory for two sets of parameters. The
+ * steps. If a program keeps its previous parameters, its memory has two sets of parameters. The
  * first set holds the parameters after an even number of steps, the second set those after an odd
  * number.
  */
@@ -53,12 +53,15 @@ export class Parameters {
     });
   }
 
-  /** Sets all parameters to zero, as in a newly allocated memory. */
+  /** Sets all parameters to zero, the value that they have in newly allocated memory. */
   clear(place: Place): void {
     for (const { start, end } of this.#ranges(place)) this.#bytes.fill(0, start, end);
   }
 
-  /** Copies all parameters from Cloud TPU `from` to Cloud TPU `place.tpu`. */
+  /**
+   * Copies the parameters of program `place.program` from Cloud TPU `from` to Cloud TPU
+   * `place.tpu`.
+   */
   copy(place: Place, from: number): void {
     const sources = this.#ranges({ ...place, tpu: from });
     this.#ranges(place).forEach(({ start }, index) => {

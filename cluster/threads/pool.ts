@@ -44,8 +44,9 @@ export interface ThreadPod extends Pod {
 }
 
 /**
- * Opens a slice in this process: a thread for each Cloud TPU and one for each feed. Rejects with a
- * PodError if memory or threads are missing, or if the slice does not start.
+ * Opens a slice in this process. Starts a thread for each Cloud TPU, and a loader thread for each
+ * program that reads samples. Rejects with a PodError if memory or threads are missing, or if the
+ * slice does not start.
  */
 export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPod> {
   checkOptions(options);
@@ -95,12 +96,15 @@ class Threads implements ThreadPod, Crew {
   /** One promise for each thread that is being ended, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
-   * For each Cloud TPU, the number of samples in which its cores were waiting for the infeed. This
-   * number is added to the progress counter of the Cloud TPU, so that the failure detector does not
-   * suspect a worker that only waits for the loader.
+   * For each Cloud TPU: how many times the progress counter was read while the cores waited for the
+   * infeed. The failure detector gets the progress counter plus this number. So it does not suspect
+   * a worker that only waits for the loader.
    */
   readonly #waits: number[];
-  /** Bytes sent on each link before the last {@link reset}, which set the links' counts to 0. */
+  /**
+   * Number of bytes sent on each link until the last {@link reset}, which sets the counts of the
+   * links to 0.
+   */
   readonly #carried: Float64Array;
   readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
@@ -221,9 +225,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns an object that the caller merges into the task of the given Cloud TPU's thread. If the
-   * plan has faults for this Cloud TPU, the object's only field is `probe`, with these faults. If
-   * the plan has none, the object is empty.
+   * Returns fields for the task of the given Cloud TPU's thread. If the plan has faults for this
+   * Cloud TPU, the only field is `probe`, with these faults. Otherwise there is no field.
    */
   #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
     const { topology, faults: planned = [] } = this.#options;
@@ -290,8 +293,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns the place in `#words` of the given Cloud TPU's control line, the words that hold its
-   * progress counter: the index of the first word, and the index after the last word.
+   * Returns the range of the given Cloud TPU's control line in `#words`: the index of its first
+   * word, and the index after its last word. The control line has the progress counter.
    */
   #controlLine(tpu: number): [number, number] {
     const line = at(this.#layout.tpus, tpu).control / 4;
@@ -300,7 +303,7 @@ class Threads implements ThreadPod, Crew {
 
   // ------------------------------------------------------------------------------------------ crew
 
-  /** Passes the current progress counters of all Cloud TPUs to the failure detector. */
+  /** Passes the progress counters of all Cloud TPUs to the failure detector. */
   #sample(): void {
     this.#reportFaults();
     const progress = this.#layout.tpus.map(({ control }, tpu) => {
@@ -317,8 +320,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   refused(): void {
-    // A refused message is not logged, because it is harmless. Between threads no message gets
-    // lost, so the master refuses only messages that were sent in an older generation.
+    // A refused message is not logged. Between threads no message gets lost, so the master refuses
+    // only messages that were sent in an older membership. These are harmless.
   }
 
   abort(): void {
@@ -402,8 +405,9 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
 }
 
 /**
- * Returns the event for a thread that has ended. `lastWords` is the last message of the thread, and
- * becomes the event. If `lastWords` is null, there was no such message, and the event is `exited`.
+ * Returns the event for a thread that has ended. `lastWords` is the message by which the worker has
+ * reported its failure, or null if it has reported none. The event is this message, or `exited` if
+ * there is none.
  */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);

@@ -50,9 +50,9 @@ export class Heartbeat {
 }
 
 /**
- * A {@link Doorbell}, on which a worker sleeps until a neighbour wakes it. This one sleeps at most
- * `sleepMsMax` ms at a time and increments the progress counter before and after each sleep. So the
- * master does not suspect a worker that only waits for its neighbours.
+ * A {@link Doorbell}, on which a worker sleeps until a neighbour wakes it. A LiveDoorbell sleeps at
+ * most `sleepMsMax` ms at a time and increments the progress counter before and after each sleep.
+ * So the master does not suspect a worker that only waits for its neighbours.
  */
 export class LiveDoorbell extends Doorbell {
   readonly #heartbeat: Heartbeat;
@@ -78,8 +78,8 @@ export class LiveDoorbell extends Doorbell {
 const sleepMsMax = 200;
 
 /**
- * Functions by which the cores run all-reduces. AllReduce runs the all-reduces on the thread of the
- * cores; EngineClient leaves them to an engine on another thread.
+ * Functions by which the cores run all-reduces. In an AllReduce, the thread of the cores runs them
+ * itself. In an EngineClient, another thread, the engine, runs them.
  */
 export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish' | 'takeWaits'>;
 
@@ -96,10 +96,10 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
 }
 
 /**
- * Returns the ICI port of one program. The port takes the index of a bucket among the buckets of
- * this program. The all-reduce takes its index among the buckets of all programs; there, the first
- * bucket of this program has the index `firstBucket`. `finish` throws `link-timeout` if the bucket
- * is not summed after `waitMsLimit` ms.
+ * Returns the ICI port of one program, through which the cores start and finish all-reduces. The
+ * port is called with the index of a bucket among the buckets of this program. The all-reduce needs
+ * the index among the buckets of all programs, where the first bucket of this program has the index
+ * `firstBucket`. `finish` throws `link-timeout` if the bucket is not summed after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,
@@ -127,8 +127,9 @@ export interface QueueInfeedParts {
   readonly heartbeat: Heartbeat;
   readonly words: Int32Array;
   /**
-   * Byte address of a word with the first step of the program that was loaded since the queue was
-   * last emptied. In the queue, each step has its distance from this first step as its number.
+   * Byte address of a word. The word holds the first step of the program that was loaded since the
+   * queue was last emptied. In the queue, the number of a step is its distance from this first
+   * step.
    */
   readonly base: number;
   readonly waitMsLimit: number;
@@ -136,14 +137,14 @@ export interface QueueInfeedParts {
 
 /**
  * The infeed port of one program, which reads from a queue with a slot for each step. The first
- * read in a step waits until the loader has filled the step's slot. The port never releases the
- * slot; that happens when the master commits the step.
+ * read in a step waits until the loader has filled the slot of this step. The slot is freed when
+ * the master commits the step, not by the port.
  */
 export class QueueInfeed implements StepInfeed {
   readonly #parts: QueueInfeedParts;
-  /** Byte offset of each element of the infeed in a slot. */
+  /** For each element of the infeed: its byte offset in a slot. */
   readonly #starts: readonly number[];
-  /** Length of each element of the infeed for one core, in bytes. */
+  /** For each element of the infeed: its length for one core, in bytes. */
   readonly #bytes: readonly number[];
   #step = 0;
   #slot: number | undefined;
@@ -196,8 +197,8 @@ export const noInfeed: StepInfeed = {
 };
 
 /**
- * Collects the outfeed of a step. Each entry of `elements` is one element of the outfeed. It holds
- * the copies of all cores, in core order, or one copy if the element is the same on all cores.
+ * Collects the outfeed of a step. Each entry of `elements` is one element of the outfeed. An entry
+ * has the copies of all cores, in core order, or one copy if the element is the same on all cores.
  */
 export class GatheredOutfeed implements OutfeedPort {
   readonly elements: readonly Uint8Array[];

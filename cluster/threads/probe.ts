@@ -24,9 +24,14 @@ export interface ProbeTask {
    * threads, it is a shared memory; if they are processes, it is the path of a file.
    */
   readonly ledger: SharedArrayBuffer | string;
-  /** True if the thread is the only one of its process, so that `kill` ends the process. */
+  /**
+   * True if the thread is the only one of its process, so that the fault `kill` ends the process.
+   */
   readonly ownsProcess: boolean;
-  /** Folder for requests to the runner, in a container; see `FaultFile.requests`. */
+  /**
+   * Folder through which a worker in a container asks `pod chaos run` to inject faults; see
+   * `FaultFile.requests`. Undefined outside of containers.
+   */
   readonly requests?: string;
 }
 
@@ -52,7 +57,7 @@ export class WorkerProbe {
   readonly #memory: ProbeMemory;
   readonly #now: () => number;
   #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
-  /** Indices of the buckets whose sums are complete in this step. */
+  /** Indices of the buckets whose sums are complete so far in the running step. */
   readonly #summed: number[] = [];
   /**
    * The `slow` fault under way: every instruction takes `factor` times as long, until `isOver`
@@ -71,7 +76,8 @@ export class WorkerProbe {
   }
 
   /**
-   * Returns the time, in ms, on the clock of the Cloud TPU, including the clock jumps of the plan.
+   * Returns the time, in ms, on the clock of the Cloud TPU. Faults of the kind `clock-jump` change
+   * this clock.
    */
   readonly now = (): number => this.#now() + this.#clockMs;
 
@@ -112,8 +118,9 @@ export class WorkerProbe {
       },
       enter: (phase) => {
         const name = at(phases, phase);
-        // The program updates some weights before all gradients are summed. For faults, the phase
-        // `update` begins only when all gradients are summed, so an earlier update does not count.
+        // A program may update some weights before all gradients are summed. For the fault plan,
+        // the phase `update` begins only when all gradients are summed, so an earlier update is
+        // ignored here.
         const isEarly = name === 'update' && this.#summed.length < buckets;
         if (name !== 'all-reduce' && !isEarly) this.#enter(name);
       },
@@ -121,8 +128,8 @@ export class WorkerProbe {
   }
 
   /**
-   * Called before each hop of an all-reduce. `bucket` is the index of the bucket, counted over the
-   * buckets of all programs.
+   * Called before each hop of an all-reduce, in which the Cloud TPU receives a frame, sends a
+   * frame, or does both. `bucket` is the index of the bucket among the buckets of all programs.
    */
   readonly hop: OnHop = (bucket: number, phase: CollectivePhase, hop: number): void => {
     if (this.#order.program === evaluateProgram) return;
@@ -168,8 +175,8 @@ export class WorkerProbe {
   }
 
   /**
-   * Called after each instruction. If a `slow` fault is under way, waits until the instruction has
-   * taken `factor` times as long as it took without the fault.
+   * Called after each instruction. If a `slow` fault is under way, sleeps until the instruction has
+   * taken `factor` times as long as it would have taken without the fault.
    */
   #dawdle(): void {
     if (this.#slow === undefined) return;
@@ -209,8 +216,8 @@ export function ledgerOf({ ledger }: ProbeTask): Ledger {
 }
 
 /**
- * Ends the thread in the way `how`, which a fault names. If the thread is the only one of its
- * process (`ownsProcess`), ends the process in this way.
+ * Ends this thread, or makes it hang, as the fault `how` demands. If the thread is the only one of
+ * its process, `ownsProcess` is true. The fault `kill` then kills the process.
  */
 export function endWorker(how: EndingFault, ownsProcess: boolean): void {
   if (how === 'throw') throw new Error('injected fault');

@@ -14,9 +14,9 @@ import type { WorkerTask } from './task.ts';
 
 /**
  * Entry function of a Cloud TPU's thread: runs the worker's state machine to its end. If the worker
- * fails, it posts the message `failed` to its port, and the function resolves to the same message.
- * (The posted message alone is not enough, because it may arrive after the report that the thread
- * has ended.) If the worker does not fail, the function resolves to null.
+ * does not fail, the function resolves to null. If the worker fails, it posts the message `failed`
+ * to its port, and the function resolves to the same message. Posting alone is not enough, because
+ * the message may arrive after the report that the thread has ended.
  */
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {
@@ -44,8 +44,8 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           give(run(action.order));
           break;
         case 'interrupt':
-          // Nothing is left to do. The thread learns of an abort by a message only between steps.
-          // By then the abort flag in the shared memory has already ended the step.
+          // Nothing is left to do. The thread takes the message of an abort only between steps. By
+          // then the abort flag in the shared memory has already ended the step.
           break;
         case 'end':
           port.close();

@@ -8,8 +8,8 @@ const triesMax = 20;
 const tryMs = 250;
 
 /**
- * Returns that address of this machine from which the system sends packets to `host`. At this
- * address other machines can reach this machine.
+ * Returns the address from which this machine sends packets to `host`. At this address, other
+ * machines can reach this machine.
  */
 export async function localAddress(host: string, port: number): Promise<string> {
   const { address, family } = await patientLookup(host);
@@ -27,8 +27,8 @@ export async function localAddress(host: string, port: number): Promise<string> 
 
 /**
  * Returns the address on which this machine must listen so that other processes reach it at the
- * host name or address `own`. If `own` is a loopback address, returns `own`. Otherwise returns the
- * address that stands for all interfaces of the same IP version.
+ * host name or address `own`. If `own` is a loopback address, returns `own`. Otherwise returns
+ * `0.0.0.0` or `::`, which stands for all interfaces, depending on the IP version of `own`.
  */
 export async function bindAddress(own: string): Promise<string> {
   if (own === '127.0.0.1' || own === '::1') return own;

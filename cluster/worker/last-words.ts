@@ -34,7 +34,7 @@ function codeOf(error: unknown): ErrorCode | undefined {
   return isOfMemory(error) ? 'out-of-memory' : undefined;
 }
 
-/** True if Node, started with --permission, lacks the permission for an access. */
+/** True if Node, started with --permission, has refused an access. */
 function isDenied(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ERR_ACCESS_DENIED';
 }

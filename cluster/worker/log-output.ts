@@ -21,8 +21,8 @@ export function levelOf(env: Environment): LogLevel {
 }
 
 /**
- * True if a log of the given level has a line. The summary of a run belongs to every log, because
- * programs read it there.
+ * True if a line appears in a log of the given level. The summary of a run appears in every log,
+ * because programs read it there.
  */
 export function isShown(
   line: { readonly level?: unknown; readonly msg?: unknown },
@@ -61,7 +61,7 @@ export interface LogPlace {
  * tried again for up to a second. If that fails, or if a write fails for another reason such as a
  * full disk, the line is dropped. After a dropped line, each further line is tried only once, until
  * a line can be written again. In front of that line comes a line that says how many lines were
- * dropped. (pino's own output would wait for a slow reader for ever.)
+ * dropped. pino's own output is not used, because it would wait for a slow reader for ever.
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
@@ -104,7 +104,7 @@ export class LogOutput {
     return this.#lost;
   }
 
-  /** Writes one line of JSON, which ends with a newline. */
+  /** Writes one log line. `line` is JSON and ends with a newline. */
   write(line: string): void {
     const news = this.#lost === 0 ? '' : this.#formatted(lostLine(this.#lost));
     const text = `${this.#isCut ? '\n' : ''}${news}${this.#formatted(line)}`;

@@ -21,7 +21,7 @@ const listLengthMax = 65_536;
  *
  * - `TPU_WORKER_ID`: the number.
  * - `TPU_WORKER_HOSTNAMES`: a list of hosts; the number is the index of this host in it.
- * - `POD_SLOT`: a Swarm slot, which counts from 1.
+ * - `POD_SLOT`: the slot of a Swarm task, from 1; the number is 1 less.
  * - `JOB_COMPLETION_INDEX`: a Kubernetes completion index, which is the number.
  *
  * @throws PodError `bad-config` if the value is not a number in range, or if the list does not name
@@ -39,9 +39,10 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 
 /**
  * Returns the index of this host's entry in the given list of hosts. If an entry equals the host
- * name, it is this entry. Otherwise it is the only entry that fits. An entry fits if it is an
- * address of this host, or the host name with a domain added or left out: `tpu-1.example` fits the
- * host name `tpu-1`, but not `tpu-1.test`. Throws if no entry fits, or if several do.
+ * name, this is the entry. Otherwise exactly one entry must fit, and that is the entry. An entry
+ * fits if it is an address of this host, or the host name with a domain added or left out:
+ * `tpu-1.example` fits the host name `tpu-1`, but not `tpu-1.test`. Throws if no entry fits, or if
+ * several do.
  */
 function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (hostnames.length > listLengthMax) {
@@ -76,8 +77,8 @@ function checkEntries(entries: readonly string[]): void {
 }
 
 /**
- * Returns the canonical form of a host, for comparison. An address has many spellings. In a name,
- * upper case and a dot at the end have no meaning.
+ * Returns the canonical form of a host: an address in its usual spelling, or a name in lower case
+ * without a dot at its end. Two texts mean the same host if their canonical forms are equal.
  */
 function canonicalHost(text: string): string {
   return canonicalAddress(text) ?? text.trim().toLowerCase().replace(/\.$/, '');

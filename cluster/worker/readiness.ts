@@ -1,6 +1,6 @@
 /**
- * Exits 0 if the process that wrote the status file `POD_STATUS_FILE`, a master or a worker, is
- * ready; otherwise exits 1.
+ * Exits 0 if the process that has written the status file is ready; otherwise exits 1. The process
+ * is a master or a worker. The environment variable `POD_STATUS_FILE` has the path of the file.
  */
 import { isReady, statusPath } from './status-file.ts';
 

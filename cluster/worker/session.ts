@@ -21,8 +21,8 @@ export interface SessionOptions {
   readonly rank: number | undefined;
   /**
    * True if the session is for a lost Cloud TPU, which this process emulates in addition to its
-   * own. If the master refuses such a session, the master has by then given the lost Cloud TPU to a
-   * replacement, so the session ends.
+   * own. If the master refuses the session, the lost Cloud TPU has got a replacement meanwhile. The
+   * session then ends.
    */
   readonly isHosted: boolean;
   /**
@@ -65,24 +65,22 @@ interface Waiting {
   /** Time in ms at which the search began. */
   readonly sinceMs: number;
   /**
-   * Time of the last log line that said that the session is searching, in ms after the search
-   * began; 0 if there was no such line yet.
+   * Time of the last log line about the search, in ms after the search began; 0 if there was none
+   * yet.
    */
   readonly saidMs: number;
   /** Reason why the last attempt found no master. */
   readonly cause: string;
 }
 
-/**
- * Time in ms without a master after which the session logs for the first time that it is searching.
- */
+/** Time in ms from the start of a search for a master to the first log line about the search. */
 const firstSayMs = 1000;
 /** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
 /**
- * Longest time in ms that a session waits for its master to end after the message `dismiss`. This
- * message says that the run is over, and states a delay `lingerMs`. If the master still runs after
- * the longest time, the session ends `lingerMs` ms later.
+ * Longest time in ms that a session waits for its master to end after the message `dismiss`, which
+ * says that the run is over. If the master still runs then, the session ends `lingerMs` ms later;
+ * the message states `lingerMs`.
  */
 const masterMsLimit = 15_000;
 /** First and longest delay, in ms, between two attempts to connect to the master. */
@@ -97,7 +95,7 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #client: { close(): void };
   #channel: ControlChannel<FromNode> | undefined;
-  /** The executables as received so far. They arrive in pieces. */
+  /** Pieces of the executables that have arrived so far. */
   #pieces: Uint8Array[] = [];
   #node: Node | undefined;
   /** What the master said about the Cloud TPU and its pod: an {@link Assignment}, as JSON text. */
@@ -107,8 +105,8 @@ export class Session {
   /** State of the search for a master. */
   #waiting: Waiting = { sinceMs: 0, saidMs: 0, cause: '' };
   /**
-   * Time in ms that the session goes on after its master has ended. The master's message `dismiss`
-   * states this time; undefined before the message.
+   * Time in ms from the end of the master to the end of the session. The master's message `dismiss`
+   * states this time; undefined before this message.
    */
   #lingerMs: number | undefined;
   /** Timer that ends the session some time after the message `dismiss`. */
@@ -247,8 +245,8 @@ export class Session {
     const { token, tensorPort, log, ready } = this.#options;
     const node: Node = new Node({
       ...{ tpu, assignment, code, token, host: own, port: tensorPort, env: process.env },
-      // If `own` is a loopback address, because the master is on this machine, the node listens on
-      // this address only.
+      // `own` is a loopback address if the master is on this machine. The node then listens on this
+      // address only.
       bind: await bindAddress(own),
       send: (message) => this.#channel?.send(message),
       ended: (error) => this.#ended(node, error),

@@ -8,8 +8,8 @@ export interface ProcessStatus {
 }
 
 /**
- * Returns the path of the status file. This is the value of `POD_STATUS_FILE`. If that variable is
- * not set, it is a file in /tmp, which is a file system in memory in containers.
+ * Returns the path of the status file: the value of `POD_STATUS_FILE`. If that variable is not set,
+ * the path of a file in /tmp. In containers, /tmp is a file system in memory.
  */
 export function statusPath(env: Readonly<Record<string, string | undefined>>): string {
   return env['POD_STATUS_FILE'] ?? '/tmp/pod-status.json';

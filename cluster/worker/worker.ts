@@ -114,8 +114,8 @@ function ownAddresses(): string[] {
 }
 
 /**
- * Waits for the token file, which in containers the master makes, and reads it. If the file is
- * still missing after `limits.searchMs`, throws the error of `readToken`.
+ * Waits for the token file and reads it. In containers the master makes this file. If the file is
+ * still missing after `limits.searchMs` ms, throws the error of `readToken`.
  */
 async function awaitToken(): Promise<Token> {
   const path = tokenPath(env);

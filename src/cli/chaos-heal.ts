@@ -1,12 +1,14 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Docker, DockerCli, isMissingDocker } from '../../cluster/containers/docker.ts';
 import { findProjects } from '../../cluster/containers/leftover.ts';
 import { type Removed, takeDown } from '../../cluster/containers/project.ts';
+import { holdingProcess } from '../../cluster/host/lock.ts';
 import { isAlive, type ProcessIdentity } from '../../cluster/host/process-identity.ts';
 import { processesOfFolder } from '../../cluster/process/of-folder.ts';
+import { readProcesses } from '../../cluster/process/spawn.ts';
+import { endWorkers, signalTo, untilEnded } from '../../cluster/supervisor/supervisor.ts';
 import { PodError } from '../numerics/error.ts';
-import { down } from './down.ts';
 import { type OwnFolder, ownFolders } from './own-folder.ts';
 
 /** What {@link heal} cleans up, and how. */
@@ -81,19 +83,42 @@ async function removeFolder(
   say: (line: string) => void,
 ): Promise<void> {
   const pod = join(path, 'pod');
+  const ended = existsSync(pod) ? await endPod(pod) : 0;
+  rmSync(path, { recursive: true, force: true });
+  const words = `${ended > 0 ? `ended ${ended} processes, ` : ''}removed`;
+  say(`${path}: ${words} (runner ${owner.pid} has ended)`);
+}
+
+/** Longest time, in ms, for which a process may go on after SIGKILL. */
+const killedMs = 5000;
+
+/**
+ * Ends all processes of the pod in a folder at once, because nobody needs their results. Returns how
+ * many there were. A worker may stand still because of a fault, so it is not asked to end.
+ */
+async function endPod(pod: string): Promise<number> {
+  // The supervisor ends first, so that it does not start another master.
+  const supervisor = holdingProcess(pod);
+  signalTo(supervisor, 'SIGKILL');
+  await untilEnded([supervisor], killedMs);
+  const others = processesOf(pod);
+  for (const it of others) signalTo(it, 'SIGKILL');
+  await endWorkers(pod);
+  const left = processesOf(pod).map(({ pid }) => pid);
+  if (left.length === 0) return others.length + (supervisor === undefined ? 0 : 1);
+  throw new PodError('io', `${pod}: the processes ${left.join(', ')} did not end after SIGKILL`);
+}
+
+/** Returns the masters and workers of the pod in a folder that are alive. */
+function processesOf(pod: string): readonly ProcessIdentity[] {
+  const found = new Map(processesOfFolder(pod).map((it) => [it.pid, it]));
   try {
-    say(await down(pod));
+    for (const it of readProcesses(pod)?.all ?? []) if (isAlive(it)) found.set(it.pid, it);
   } catch (error) {
-    // The folder may have no pod, or one that was only being started.
+    // A list that is damaged names no further processes.
     if (!(error instanceof PodError)) throw error;
   }
-  const left = processesOfFolder(pod);
-  if (left.length > 0) {
-    const pids = left.map(({ pid }) => pid).join(', ');
-    throw new PodError('io', `${pod}: the processes ${pids} did not end; end them (kill -9)`);
-  }
-  rmSync(path, { recursive: true, force: true });
-  say(`${path}: removed (runner ${owner.pid} has ended)`);
+  return [...found.values()];
 }
 
 /** `pod chaos heal`: prints what was cleaned up. */

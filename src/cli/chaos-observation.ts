@@ -52,7 +52,10 @@ export function observationOf(
   };
 }
 
-/** Returns an event of a run as all grounds tell it; undefined for an event that they do not tell. */
+/**
+ * Converts an event of a run to the form that all kinds of pods share. Returns undefined for an
+ * event that only some kinds of pods report.
+ */
 export function seenOf({ ms, event }: Told): SeenEvent | undefined {
   switch (event.kind) {
     case 'note':

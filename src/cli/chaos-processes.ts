@@ -17,9 +17,10 @@ import type { Settings } from './settings/merge.ts';
 import { wordsOf } from './settings/words.ts';
 
 /**
- * Trains in processes of this machine (`pod up`), with the given faults, and reads what happened from
- * the record of the run. Tells the events of the run while it goes on. An error that `tell` throws
- * ends the pod. If this process is killed, a guard ends the pod.
+ * Trains in a pod of processes on this machine (`pod up`), with the given faults. Returns what the
+ * record of the run shows. Calls `tell` for the events of the run while it goes on. If `tell`
+ * throws an error, the pod ends. If this process is killed, the guard, another process, ends the
+ * pod.
  *
  * @throws PodError if the run was refused. {@link Interrupted} if a signal ended the pod.
  */
@@ -52,8 +53,8 @@ export async function orEnd<T>(work: Promise<T>): Promise<T> {
 }
 
 /**
- * Trains in processes whose files are in the folder `folder`. The record of the run is there too,
- * unless the setting `run` names another folder, which is kept.
+ * Trains in a pod of processes whose files are in `folder`. If the setting `run` names a folder,
+ * the record of the run is written there and kept. Otherwise the record is in `folder` too.
  */
 async function inFolder(
   folder: string,
@@ -87,8 +88,9 @@ interface PodEnded {
 }
 
 /**
- * Runs a `pod` command with further environment variables, and lets the follower look at its record.
- * If the follower throws, ends the command and throws the error of the follower.
+ * Runs a `pod` command with further environment variables. Meanwhile the follower reads the record
+ * of the run, which the command writes. If the follower throws an error, ends the command and
+ * throws this error.
  */
 async function runPod(
   words: readonly string[],
@@ -112,7 +114,7 @@ async function runPod(
   return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
 }
 
-/** Waits for the end of a command, and meanwhile lets the follower look at its record. */
+/** Waits for the end of a command. Meanwhile the follower reads the record of the run. */
 async function closeOf(child: ChildProcess, follower: Follower): Promise<number | null> {
   let thrown: { readonly error: unknown } | undefined;
   const timer = setInterval(() => {
@@ -133,7 +135,7 @@ async function closeOf(child: ChildProcess, follower: Follower): Promise<number 
   }
 }
 
-/** Returns the error code for a pod that refused to run, by its exit code. */
+/** Returns the error code for a pod that refused to run. `exitCode` is the exit code of the pod. */
 export function codeOfEnd(exitCode: number | null): ErrorCode {
   if (exitCode === 4) return 'out-of-memory';
   return exitCode === 5 ? 'io' : 'bad-plan';

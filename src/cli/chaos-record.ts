@@ -52,7 +52,8 @@ export class ChaosRecord {
   /**
    * Locks the folder if it exists, and checks that it has no record yet. Changes nothing on disk.
    *
-   * @throws PodError `in-use` if another run has locked the folder, `bad-config` if it has a record.
+   * @throws PodError `in-use` if another run has locked the folder, `bad-config` if the folder has a
+   * record.
    */
   constructor(planned: PlannedRun, path: string) {
     this.#planned = planned;
@@ -65,8 +66,8 @@ export class ChaosRecord {
     this.#folder.check(this.#start);
     if (planned.ground === 'threads') this.stream = this.#open(this.#folder);
     if (planned.ofProcesses === undefined) return;
-    // The folder is unlocked again, because the master of a pod of processes locks it itself. In
-    // containers the master has a folder of its own, which is copied.
+    // The folder is unlocked again. In a pod of processes, the master itself locks it. In a pod of
+    // containers, the master has another folder, from which the record is copied.
     this.#folder.end();
     this.#folder = undefined;
   }
@@ -124,7 +125,10 @@ export class ChaosRecord {
   }
 }
 
-/** Returns the start of a run. In a simulation its slice may be larger than that of a real pod. */
+/**
+ * Returns what the folder of the record must know about the run. The topology is taken from
+ * `facts`, because the slice of a simulation may be larger than any real pod.
+ */
 function startOf({ options, opened, facts }: PlannedRun): RecordedStart {
   const { topology } = facts;
   const key = { ...keyOf(opened.identity), topology: formatTopology(topology) };

@@ -26,7 +26,7 @@ export interface ChaosFlags {
   readonly log?: string;
   /** Folder to which the run is recorded. */
   readonly run?: string;
-  /** File for the report of the run, as a page. */
+  /** HTML file to which the report of the run is written. */
   readonly html?: string;
 }
 
@@ -52,7 +52,8 @@ export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
     if (html !== undefined && folder !== undefined) writeReportPage(folder, html);
     return;
   }
-  // The page is made from a record that is not kept.
+  // The user has named no folder for the record, from which the page is made. So the record is
+  // written to a temporary folder.
   await withOwnFolder('record', async (parent) => {
     const record = join(parent, 'run');
     await runPlanned(recordedTo(planned, record), named, flags);

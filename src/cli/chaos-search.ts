@@ -38,11 +38,11 @@ export interface SearchFlags {
 /** A seed whose plan broke an invariant. */
 export interface Failure {
   readonly seed: number;
-  /** The first invariant that the plan broke, and what was found. */
+  /** The invariant that the plan breaks, and what was found. */
   readonly violation: Violation;
-  /** The smallest plan that breaks the same invariant, as the text of a plan file. */
+  /** The smallest plan found that breaks this invariant, as the text of a plan file. */
   readonly plan: string;
-  /** Path of the plan file. If no file was written, a name for one. */
+  /** Path of the plan file. If no file was written, the name that it would have. */
   readonly file: string;
   /** Number of plans that were simulated to make the plan small. */
   readonly tries: number;
@@ -54,7 +54,7 @@ export interface Failure {
 export interface SearchResult {
   readonly from: number;
   readonly plans: number;
-  /** Number of faults in all plans, and number of those that were injected. */
+  /** Number of faults in all plans. `injected` is the number of these faults that took effect. */
   readonly faults: number;
   readonly injected: number;
   readonly failures: readonly Failure[];
@@ -92,7 +92,9 @@ export async function searchPlans(flags: SearchFlags): Promise<void> {
 
 /** What a search tries, and where it writes plans. */
 export interface SearchOptions {
-  /** Seed of the first plan, and number of plans. */
+  /**
+   * Seed of the first plan. Each further plan has the next seed. `seeds` is the number of plans.
+   */
   readonly from: number;
   readonly seeds: number;
   /** Folder to which plans that break an invariant are written; undefined for none. */
@@ -147,8 +149,9 @@ interface Shrinking {
 }
 
 /**
- * Simplifies a case for as long as it still breaks the same invariant, and writes its plan. A real
- * pod, of threads or processes, need not break the invariant again, so its cases stay as they are.
+ * Simplifies a case as far as it still breaks the same invariant, and writes the plan of the
+ * simplest case. In a real pod, of threads or processes, the same case may not break the invariant
+ * again. So a case of a real pod is not simplified.
  */
 async function shrunk(
   { runner, shape, out }: Shrinking,
@@ -156,7 +159,7 @@ async function shrunk(
   it: Case,
   { violations }: Tried,
 ): Promise<Failure> {
-  // Violation by the smallest case so far that breaks the invariant.
+  // How the smallest case found so far breaks the invariant.
   let violation = at(violations, 0);
   const { invariant } = violation;
   const breaks = async (simpler: Case): Promise<boolean> => {
@@ -177,8 +180,8 @@ async function shrunk(
 }
 
 /**
- * True if a run of the case must end as the case says. After faults have been removed from a case,
- * another end may be right, and then the end proves nothing.
+ * True if a pod without defects must end as the case says. If faults have been removed from a case,
+ * the pod may rightly end in another way, which then proves no defect.
  */
 function isFair({ run, faults, outcome }: Case, { lossesMax }: Shape): boolean {
   return outcome === 'failed' || mustRecover(faults, run.topology, lossesMax);

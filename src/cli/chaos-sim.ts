@@ -20,8 +20,8 @@ import { disagreementsIn } from './simulated-agreement.ts';
 const most: Topology = { columns: 32, rows: 32 };
 
 /**
- * A fault plan without its topology, and that topology. If the topology is not larger than a real
- * pod allows, the plan keeps it and `topology` is undefined.
+ * A fault plan, and its topology if this is larger than any real pod. Such a topology is taken out
+ * of the plan. Any other topology stays in the plan, and `topology` is undefined.
  */
 export interface Enlarged {
   readonly plan: FaultPlan;
@@ -30,9 +30,8 @@ export interface Enlarged {
 
 /**
  * Takes the topology out of the settings of a plan if this topology is larger than any real pod.
- * Only the simulation can use such a topology, so the other settings are checked without it. The
- * returned `topology` is the one that was taken out; undefined if none was. `settingName` is the name
- * of the topology in messages.
+ * Only the simulation can use it, so the other settings are checked without it. `settingName` is
+ * the name of the topology in messages.
  */
 export function withoutLargeGrid(plan: FaultPlan, settingName: string): Enlarged {
   const { topology: text, ...run } = plan.run;
@@ -52,8 +51,8 @@ export interface SimulatedPlan {
 }
 
 /**
- * Simulates a run and records what happens; tells the events of the run after its end. If `log` is
- * given, all events of the simulation are written to that file.
+ * Simulates a run and returns what was seen of it. After the end of the run, calls `tell` for each
+ * of its events. If `log` is given, all events of the simulation are written to that file.
  */
 export async function inSimulation(
   planned: SimulatedPlan,
@@ -68,13 +67,13 @@ export async function inSimulation(
   return observation;
 }
 
-/** Numbers of buckets that {@link bucketsOf} has found, by model and shape of the data. */
+/** Results of {@link bucketsOf}. The key is made of the model and the shape of the data. */
 const bucketsFound = new Map<string, number>();
 
 /**
- * Returns the number of buckets of gradients of a run. It depends only on the model and the shape of
- * the data. The training program is compiled for this, which takes some hundred ms, but only once
- * for all runs with the same model and shape.
+ * Returns the number of buckets of gradients of a run. It depends only on the model and the shape
+ * of the data. To find it, the training program is compiled. This takes some hundred ms, so it is
+ * done only once for each model and shape.
  */
 export function bucketsOf({ options: { config }, opened, facts }: SimulatedPlan): number {
   const { classes, rows, columns, channels } = opened.dataset.train;
@@ -88,8 +87,8 @@ export function bucketsOf({ options: { config }, opened, facts }: SimulatedPlan)
 }
 
 /**
- * Returns the simulated run of a fault plan. It has the steps, the checkpoints and the recovery
- * policy of the options, but simulated weights.
+ * Returns the run to simulate for a fault plan. The steps, checkpoints and recovery policy are
+ * those of the options. The weights are simulated.
  */
 export function simulatedRunOf(
   { options: { config, checkpoint }, facts }: SimulatedPlan,

@@ -19,8 +19,8 @@ interface ThreadedRun {
 }
 
 /**
- * Trains in threads of this process, with the given faults, and records what happens. An error that
- * `tell` throws ends the run. All events of the run are told to `record` too.
+ * Trains in threads of this process, with the given faults, and returns what was seen of the run.
+ * If `tell` throws an error, the run ends. All events of the run are told to `record` too.
  */
 export async function inThreads(
   { opened, options: { relaxedSimd: relaxed, checkpoint } }: ThreadedRun,
@@ -52,9 +52,9 @@ export async function inThreads(
     return observationOf(told, injections, '');
   } catch (error) {
     record?.tell(failed(error));
-    // An error is a result of the run, which the plan judges, if its exit code is 3 (Cloud TPUs
-    // failed) or if the run came as far as its first step. Any other error comes from the plan or
-    // the machine, and ends the command.
+    // If Cloud TPUs have failed (exit code 3), or if the run came as far as its first step, the
+    // error is a result of the run. The fault plan judges it. Any other error comes from the plan
+    // or the machine, and ends the command.
     const isResult = error instanceof PodError && (error.exitCode === 3 || hasBegun(told));
     if (isResult) return observationOf(told, injections, error.message);
     throw error;

@@ -71,7 +71,7 @@ export function addChaos(program: Command): void {
       const { healAll } = await import('./chaos-heal.ts');
       await healAll();
     });
-  // The guard is a process that pod chaos run starts. It is not for people.
+  // `pod chaos run` starts this command as a process, the guard. The command is not for people.
   command
     .command('guard <pid> [start]', { hidden: true })
     .action(async (pid: string, start = '') => {

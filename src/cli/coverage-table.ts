@@ -55,7 +55,10 @@ class Letters {
   }
 }
 
-/** One line for each reason for which kinds of faults cannot be injected at all. */
+/**
+ * Returns one line for each reason why some kinds of faults cannot be injected in any phase. The
+ * line names these kinds and the reason.
+ */
 function hiddenLines(
   rows: readonly (readonly [CoverageRow, CoverageReport['matrix'][string]])[],
 ): readonly string[] {

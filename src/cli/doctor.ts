@@ -97,7 +97,10 @@ function processors(): Finding {
   };
 }
 
-/** Memory of the machine, or of the container if the container has less. */
+/**
+ * Returns the finding about the memory of the machine, or of the container if the container has
+ * less.
+ */
 function memory(): Finding {
   const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY;
   const total = Math.min(totalmem(), limit);

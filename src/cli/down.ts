@@ -50,7 +50,7 @@ const freeMsLimit = 3000;
 /**
  * Ends all processes of the pod in the folder `dir`. Returns a line that tells the user what ended.
  */
-export async function down(dir: string): Promise<string> {
+async function down(dir: string): Promise<string> {
   await untilStarted(dir);
   const listed = listedProcesses(dir);
   if (listed instanceof PodError) return await endUnlisted(dir, listed);
@@ -81,10 +81,10 @@ function inWords(hadMaster: boolean, workers: number): string {
 }
 
 /**
- * Ends a pod whose list of processes is missing or damaged, as far as its processes can be found:
- * the process that holds the lock of the folder `dir`, and the masters and workers whose
- * environment variables name the folder. Other processes of the pod may still run, so the function
- * always throws an error, which names the processes that it ended.
+ * Ends a pod whose list of processes is missing or damaged. Some processes of the pod can be found
+ * without the list: the process that holds the lock of the folder `dir`, and masters and workers
+ * whose environment variables name the folder. The function ends these processes. Others may still
+ * run, so the function always throws an error, which names the processes that it ended.
  */
 async function endUnlisted(dir: string, { code, message }: PodError): Promise<never> {
   const holder = holdingProcess(dir);

@@ -9,8 +9,9 @@ import { type PlannedRun, runWithoutFaults } from './planned-run.ts';
 const trained = new Map<string, Promise<Observation>>();
 
 /**
- * Returns the run without faults with which a planned run is compared. A process trains each run
- * without faults only once: all plans whose runs have the same bits get the same run.
+ * Returns what was seen of the run without faults with which a planned run is compared. If the runs
+ * of several plans have the same bits, the process trains the run without faults only once for all
+ * of them.
  */
 export function faultFreeRun(planned: PlannedRun): Promise<Observation> {
   const key = keyOfRun(planned);
@@ -24,9 +25,10 @@ export function faultFreeRun(planned: PlannedRun): Promise<Observation> {
 }
 
 /**
- * Returns a text that is equal for two planned runs only if their runs without faults are the same.
- * {@link keyOf} alone does not suffice, because a simulated run does not have the bits of a trained
- * run. Its bits depend on the size of the slice and the batches of the evaluation, both in `facts`.
+ * Returns a key. If two planned runs have the same key, their runs without faults are the same. The
+ * key contains more than {@link keyOf}, because simulated and trained runs differ in their bits.
+ * The bits of a simulated run also depend on the size of the slice and on the batches of the
+ * evaluation, both in `facts`.
  */
 function keyOfRun({ ground, facts, opened }: PlannedRun): string {
   return JSON.stringify([ground === 'sim', facts, keyOf(opened.identity)]);

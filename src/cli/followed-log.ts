@@ -22,7 +22,10 @@ export class FollowedLog {
     this.#timer = setInterval(() => this.#look(), lookMs);
   }
 
-  /** Ends the live line, which is redrawn in place. Call before other output to the terminal. */
+  /**
+   * Ends the line of the terminal that is redrawn in place. Call before other output to the
+   * terminal.
+   */
   pause(): void {
     this.#text.end();
   }

@@ -83,8 +83,8 @@ const answerBytesMaxDefault = 2 ** 23;
 const headerBytesMax = 2 ** 14;
 
 /**
- * HTTP agents for requests to this machine (loopback). An agent that is constructed without options
- * uses no proxy, whereas the global agents of Node 24 use a proxy if `NODE_USE_ENV_PROXY` is set.
+ * HTTP agents for requests to this machine (loopback). They use no proxy. The global agents of Node
+ * 24 would use a proxy if `NODE_USE_ENV_PROXY` is set.
  */
 const directAgents = { http: new http.Agent(), https: new https.Agent() } as const;
 
@@ -126,7 +126,7 @@ async function readText(response: http.IncomingMessage, bytesMax: number): Promi
 
 /**
  * Returns the reason for an error as text. If Node tried several addresses of a host, the error has
- * no message of its own, and the text has the reasons of all attempts.
+ * no message of its own. The text then has the reason of each attempt.
  */
 function reason(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {

@@ -59,9 +59,8 @@ export interface FoundJob {
 }
 
 /**
- * Longest time, in ms, that the client waits for an answer, without `waitMsMax`. The client adds
- * `waitMsMax` to this limit, because the master may wait so long for new lines of a log before it
- * answers.
+ * The client waits for an answer for at most this time, in ms, plus `waitMsMax`. The master may
+ * wait up to `waitMsMax` for new lines of a log before it answers.
  */
 const answerMsMax = 15_000;
 /**

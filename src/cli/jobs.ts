@@ -129,8 +129,9 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
 }
 
 /**
- * Sends a job. If the master refuses the job, throws the master's error. The message of the error
- * names each setting as the sender gave it: by the flag, or by the key in the `--config` file.
+ * Sends a job. If the master refuses the job, throws the master's error with another message. In
+ * this message, a setting has the name that the user wrote: the flag, or the key in the `--config`
+ * file.
  */
 async function send(client: JobClient, words: readonly string[]): Promise<Job> {
   const request = jobRequest(words, process.cwd());

@@ -46,9 +46,9 @@ export function withAdvice(dir: string, { code, message }: PodError): PodError {
 }
 
 /**
- * Returns the processes of the pod in the given folder, from the list that the pod wrote there. If
- * the list is damaged, or missing while the pod is running, returns the error and does not throw
- * it, because `pod down` can end the pod even then.
+ * Returns the processes of the pod in the given folder, from the list that the pod wrote there.
+ * Returns an error in two cases: the list is damaged, or the list is missing although the pod is
+ * running. The error is not thrown, because `pod down` can end the pod in both cases.
  *
  * @throws PodError `bad-flag` if there is neither a list nor a running pod.
  */

@@ -63,8 +63,8 @@ export class LogFile {
   }
 
   /**
-   * Message, in one line of text, if the log is not complete: how many lines were lost and why, or
-   * that the file was deleted. Undefined if the log is complete.
+   * Message of one line that says what the log lacks: how many lines were lost and why, or that the
+   * file was deleted. Undefined if the log is complete.
    */
   get lost(): string | undefined {
     const count = this.#output?.lostInAll ?? 0;
@@ -111,10 +111,10 @@ export class LogFile {
   }
 
   /**
-   * Prepares the opened file for the first line. If the run does not append to a regular file,
-   * empties the file. Returns true if the run appends to a regular file whose last line has no
-   * newline, so that the line must be ended first. Leaves a pipe, a device or an inherited file
-   * descriptor alone, and returns false.
+   * Prepares the opened file for the first line: empties the file unless the run appends to it.
+   * Returns true if the last line of the file has no newline, so that a newline must be written
+   * first. A pipe, a device or an inherited file descriptor stays unchanged, and the result is
+   * false.
    */
   #isCut(file: number): boolean {
     const stats = fstatSync(file);

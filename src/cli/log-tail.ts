@@ -13,7 +13,7 @@ export class LogTail {
   readonly #path: string;
   readonly #decoder = new StringDecoder('utf8');
   #offset: number;
-  /** Text after the last newline: the start of a line that is not complete yet. */
+  /** Start of a line that is not complete yet: the text after the last newline. */
   #begun = '';
 
   constructor(path: string, offset = 0) {

@@ -65,7 +65,7 @@ export function settingsOf({ config, ...flags }: RawOptions, mode: Mode): Settin
 }
 
 /**
- * Converts settings to options. If the settings name no size, the grid of Cloud TPUs is `missing`.
+ * Converts settings to options. `missing` is the grid of Cloud TPUs for settings that name no size.
  * `inputs` are files that the run reads; no output may replace one of them.
  *
  * @throws PodError naming settings that cannot be combined, or an output that is refused.
@@ -105,7 +105,10 @@ function refuseBesidePrint(settings: Settings): void {
   throw new PodError('bad-flag', message);
 }
 
-/** Refuses a setting in `keys` if the setting `of`, without which it has no effect, is missing. */
+/**
+ * Refuses every setting in `keys` if the setting `of` is not given. Without `of`, the settings in
+ * `keys` have no effect.
+ */
 function refuseAlone(
   settings: Settings,
   keys: readonly SettingKey[],

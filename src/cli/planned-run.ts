@@ -18,7 +18,10 @@ import { mergeSettings, type Settings } from './settings/merge.ts';
 import type { Mode } from './settings/schema.ts';
 import { sourceOfFlags } from './settings/source.ts';
 
-/** Returns the kind of pod with a name. `origin` says in messages where the name was given. */
+/**
+ * Returns the kind of pod that has the given name. `origin` tells messages where the name was
+ * given.
+ */
 export function groundOf(name: string, origin: string): Ground {
   const ground = grounds.find((it) => it === name);
   if (ground !== undefined) return ground;
@@ -29,8 +32,8 @@ export function groundOf(name: string, origin: string): Ground {
 export interface NamedPlan {
   readonly plan: FaultPlan;
   /**
-   * Returns the place and the name of the value at a path of the plan, such as
-   * `plan.yaml:7:10: faults.0.tpu`.
+   * Returns a text for messages about the value at a path of the plan. The text has the place of
+   * the value in its file, and the name of the value: `plan.yaml:7:10: faults.0.tpu`.
    */
   readonly placeOf: (path: Mistake['path']) => string;
   /** Returns the name of a setting of the run, such as `run.steps in plan.yaml`. */
@@ -43,11 +46,15 @@ export interface NamedPlan {
 export interface PlannedRun {
   readonly ground: Ground;
   /**
-   * The plan as it runs. Faults to be drawn by chance have been drawn, and the loss of a row or
-   * column has become a `kill` of each of its Cloud TPUs. Injections have indices of these faults.
+   * The plan with the faults that will be injected. Its faults include those that are drawn by
+   * chance. The loss of a row or column is replaced by a `kill` of each Cloud TPU in it. An
+   * injection in an {@link Observation} has an index into these faults.
    */
   readonly plan: FaultPlan;
-  /** The faults of `plan`, each with its origin in the plan as it was written. */
+  /**
+   * The faults of `plan`, in the same order. For each fault, `planned` is its index in the plan as
+   * it was written, or null if the fault was drawn by chance.
+   */
   readonly schedule: readonly Scheduled[];
   readonly facts: RunFacts;
   readonly opened: OpenedRun;
@@ -82,11 +89,12 @@ export async function openPlanned(named: NamedPlan, ground: Ground): Promise<Pla
 }
 
 /**
- * Trains a planned run with its faults, and returns what was seen. `tell` is called with each event
- * of the run: at once in threads, within about 100 ms in processes and containers, and after the end
- * of the run in a simulation. An error of the run after its first step is part of the result. If `log` is given,
- * all events of a simulation are written to that file. `record` receives all events of a run in
- * threads.
+ * Trains a planned run with its faults, and returns what was seen. An error of the run after its
+ * first step is part of the result.
+ *
+ * `tell` is called with each event of the run: at once in threads, within about 100 ms in processes
+ * and containers, after the end of the run in a simulation. `log` is a file to which a simulation
+ * writes all its events. `record` receives all events of a run in threads.
  *
  * @throws PodError if the run fails before its first step.
  */
@@ -105,9 +113,10 @@ export function runWithFaults(
 }
 
 /**
- * Trains a planned run without its faults, and returns what was seen. A plan of the ground
- * `processes` or `containers` is trained in threads, because all give the same weights and threads
- * start faster. Saves no checkpoints, because they would be taken for those of the run with faults.
+ * Trains a planned run without its faults, and returns what was seen. A run of processes or
+ * containers is trained in threads: all three give the same weights, and threads start faster.
+ * Writes no checkpoints to disk. Otherwise the run with faults would find them and take them for
+ * its own.
  */
 export function runWithoutFaults(planned: PlannedRun): Promise<Observation> {
   const nobody = (): void => undefined;

@@ -93,8 +93,7 @@ function refuseForeign(dir: string, folder: string): void {
   if (names.length === 0) return;
   const isOurs =
     names.includes('pod.json') && (names.includes(processesFile) || all.includes(lockFile));
-  // If `pod.json` is damaged, `readPodFile` throws an error that says so, and the function does not
-  // reach the error below.
+  // If `pod.json` is damaged, `readPodFile` throws an error that says so.
   if (isOurs && readPodFile(folder) !== undefined) return;
   const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
   const found = `found ${names.sort()[0]}${others} in it`;

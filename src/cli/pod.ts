@@ -59,9 +59,9 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 /**
- * Makes SIGHUP end this process at once, with the exit code 143, as SIGTERM does. There are two
- * exceptions. A command with a handler of its own, such as `pod train`, decides itself when to end.
- * A process that was started with `nohup` ignores SIGHUP.
+ * Makes SIGHUP end this process at once, with the same exit code as SIGTERM (143). There are two
+ * exceptions. A command with its own handler of SIGHUP, such as `pod train`, decides itself when to
+ * end. A process that was started with `nohup` ignores SIGHUP.
  */
 function endAsDocumented(): void {
   process.on('SIGHUP', () => {

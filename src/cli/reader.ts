@@ -5,9 +5,9 @@ import { PodError } from '../numerics/error.ts';
 const lookMs = 200;
 
 /**
- * From this call on, ends the command with exit code 5 as soon as no process reads its standard
- * output any more. For commands that only show the work of other processes: that work goes on when
- * the command ends. `next` is advice that is added to the error message.
+ * Ends the command with exit code 5 as soon as no process reads its standard output any more. Only
+ * for commands that show the work of other processes, because that work goes on without the
+ * command. `next` is advice that is added to the error message.
  */
 export function endWithReader(next?: string): void {
   const end = (why: string): never => {

@@ -4,9 +4,9 @@ import { flagOf, type SettingKey, schema } from './settings/schema.ts';
 import { joinWords } from './settings/words.ts';
 
 /**
- * Returns the command line that trains the run of these settings again. It names every setting on
- * which the weights depend, so it gives the same weights also if a default changes. A run that was
- * resumed is trained from its beginning.
+ * Returns the command line that trains the run of these settings again, from the beginning of the
+ * run even if it was resumed. The command line names every setting on which the weights depend. So
+ * it gives the same weights even if a later version has other defaults.
  */
 export function repeatTraining({ config, relaxedSimd, checkpoint }: RunSettings): string {
   const { topology, length, evaluate, startFrom } = config;

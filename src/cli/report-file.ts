@@ -46,8 +46,8 @@ export class ReportFile {
   }
 
   /**
-   * Locks the file for this run. A file that cannot be opened is not locked and is no error here:
-   * `write` fails later for the same reason, which {@link lost} then returns.
+   * Locks the file for this run. Does nothing if the file cannot be opened: `write` fails later for
+   * the same reason, and {@link lost} then returns the reason.
    *
    * @throws PodError `in-use` if another run has locked the file.
    */
@@ -123,8 +123,8 @@ export function reportText(report: Report): string {
 }
 
 /**
- * Opens a file; returns undefined if the file cannot be opened. The reason is not lost: writing the
- * report fails for the same reason, and that failure is reported.
+ * Opens a file; returns undefined if the file cannot be opened. The reason is reported later, when
+ * writing the report fails for the same reason.
  */
 function opened(path: string, flags: number): number | undefined {
   try {

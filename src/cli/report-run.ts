@@ -42,17 +42,17 @@ export function writeReportPage(folder: string, html: string): void {
 }
 
 /**
- * Writes the report of a run folder to a page, as {@link writeReportPage} does. For a folder that is
- * deleted afterwards: the page names `plan`, the path of the fault plan, instead of the folder.
- * Throws the errors of {@link showReport}.
+ * Writes the report of a run folder to a page. The caller deletes the folder afterwards, so the
+ * page does not name the folder. The page names `plan` instead, the path of the fault plan. Throws
+ * the errors of {@link showReport}.
  */
 export function writePageOfPlan(folder: string, html: string, plan: string): void {
   writePage(html, reportOf(folder, plan, plan), 'fault plan');
 }
 
 /**
- * Reads a run folder. `name` is shown as the name of the record, and `plan` is the path of the
- * fault plan in the command that repeats the run.
+ * Reads a run folder and returns its report. `name` is the name of the record in the report. `plan`
+ * is the path of the fault plan in the command that repeats the run.
  */
 function reportOf(
   folder: string,

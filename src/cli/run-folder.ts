@@ -26,7 +26,10 @@ import type { Sink } from '../run/stream.ts';
 
 export interface RunFolderOptions {
   readonly path: string;
-  /** This command, such as `pod train`. Errors of other processes name it as owner of the lock. */
+  /**
+   * This command, such as `pod train`. The error of a process that finds the folder locked names
+   * this command as owner of the lock.
+   */
   readonly use: string;
   /** Called once, with the reason, when a write to the folder fails for the first time. */
   readonly onLoss: (why: string) => void;
@@ -63,8 +66,8 @@ export class RunFolder implements Sink {
   /**
    * Locks the folder if it exists. Changes nothing on disk.
    *
-   * @throws PodError `in-use` if another run has locked the folder, `io` if the folder cannot be
-   * opened.
+   * @throws PodError `in-use` if another run has locked the folder, `bad-config` if the path is not
+   * that of a folder, `io` if the folder cannot be opened.
    */
   constructor(options: RunFolderOptions) {
     this.#options = options;
@@ -75,8 +78,8 @@ export class RunFolder implements Sink {
    * Checks that the run may write to the folder. Changes nothing on disk.
    *
    * @throws PodError `bad-config` if a new run begins and the folder already has a record, or if
-   * the run is continued and the record is of another run; `bad-data` or `io` if the record cannot
-   * be read.
+   * the run continues and the folder has the record of another run; `bad-data` or `io` if the
+   * record cannot be read.
    */
   check({ settings, continues }: RecordedStart): void {
     const found = readSettings(this.#options.path);
@@ -256,8 +259,9 @@ function fixed({ steps: _, ratesDigest: __, ...rest }: RunKey): FixedKey {
 }
 
 /**
- * Returns the number of a new master, given lines of the file of events. The number is one more
- * than the master's number in the last line that has one, or 0 if no line has one.
+ * Returns the index of a new master, counted from 0, from lines of the file of events. It is one
+ * more than the index of the master in the last line that has one. If no line has one, the result
+ * is 0.
  */
 function masterAfter(lines: readonly string[]): number {
   const last = lines.findLast((line) => masterIn(line) !== undefined);
@@ -270,9 +274,8 @@ function masterIn(line: string): number | undefined {
 }
 
 /**
- * Removes everything after the first `bytes` bytes of a file. If that fails, a partial line stays
- * at the end of the file. The next event is then appended to the partial line, and readers of the
- * record report the line as damaged.
+ * Shortens a file to `bytes` bytes. If that fails, a partial line stays at the end of the file. The
+ * next event is appended to this line, so readers of the record report the line as damaged.
  */
 function removeAfter(file: number, bytes: number): void {
   try {

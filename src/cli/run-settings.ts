@@ -5,9 +5,9 @@ import type { TrainOptions } from './options.ts';
 import type { RecordedStart } from './run-folder.ts';
 
 /**
- * Returns what the folder of `--run` must know about a run. `key` identifies the run. `isContinued`
- * is true if an earlier master began this run. The run also counts as continued if it resumes from
- * a checkpoint.
+ * Returns what the folder of `--run` must know about a run. `key` identifies the run. The run
+ * counts as continued in two cases: an earlier master began the run (`isContinued`), or the run
+ * resumes from a checkpoint.
  */
 export function recordedStart(
   options: TrainOptions,

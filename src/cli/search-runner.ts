@@ -44,8 +44,8 @@ type Train = (planned: PlannedRun) => Promise<Observation>;
 export type Simulate = (run: SimulatedRun) => Promise<SimulatedOutcome>;
 
 /**
- * Returns a runner that simulates cases. A case is the same run as `pod chaos run --ground sim` with
- * the plan of the case.
+ * Returns a runner that simulates cases. It runs a case as `pod chaos run --ground sim` runs the
+ * plan of the case.
  */
 export function simulatingRunner(simulate: Simulate = simulateRun): Runner {
   const train: Train = async (planned) => {
@@ -56,10 +56,10 @@ export function simulatingRunner(simulate: Simulate = simulateRun): Runner {
 }
 
 /**
- * Returns a runner of cases in real pods, of threads, processes or containers. A case is the same run as `pod
- * chaos run` with the plan of the case, but its checkpoints are saved in a folder of their own.
- * Times are real, so a plan that breaks an invariant need not break it again, and plans are not
- * shrunk.
+ * Returns a runner of cases in real pods: of threads, processes or containers. It runs a case as
+ * `pod chaos run` runs the plan of the case, but saves the checkpoints in a folder of their own. A
+ * real pod runs in real time, so the same case may end in another way the next time. Plans are
+ * therefore not shrunk.
  */
 export function podRunner(ground: Exclude<Ground, 'sim'>): Runner {
   const train: Train = (planned) => runWithFaults(planned, () => undefined);
@@ -107,17 +107,17 @@ async function endOf(planned: PlannedRun, train: Train): Promise<Ending> {
     return { kind: 'ended', seen: withPlannedIndices(await train(planned), planned) };
   } catch (error) {
     if (error instanceof Interrupted) throw error;
-    // An error of a run after its first step is part of the observation. Anything else comes from a
-    // mistake in the program, such as an assertion that fails, because no drawn plan may cause an
-    // error before the first step. The caller reports it as a broken invariant.
+    // An error of a run after its first step is part of the observation and is not thrown. A thrown
+    // error is an error before the first step or a failed assertion. No drawn plan may cause
+    // either, so the program has a mistake. The caller reports the error as a broken invariant.
     return { kind: 'threw', message: messageOf(error) };
   }
 }
 
 /**
- * Returns a copy of `seen` in which an injection has the index of its fault in the plan as it was
- * drawn. In `seen` it has the index in the schedule, in which the loss of a row or column is several
- * kills.
+ * Returns a copy of `seen` in which each injection has the index of its fault in the plan as it was
+ * drawn. In `seen`, an injection has an index into the schedule, where the loss of a row or column
+ * is replaced by several kills.
  */
 function withPlannedIndices(seen: Observation, { schedule }: PlannedRun): Observation {
   const injections = seen.injections.flatMap(({ index, ms }) => {

@@ -9,7 +9,10 @@ import { milliseconds, table } from '../observe/format.ts';
 export interface KindTally {
   readonly kind: string;
   readonly injected: number;
-  /** Numbers of faults: of the reported ones, and of those whose first report was right. */
+  /**
+   * `noticed` is the number of faults that were reported. `right` is the number of faults whose
+   * first report named a Cloud TPU that the fault hit.
+   */
   readonly noticed: number;
   readonly right: number;
   readonly detectionMs: Spread;
@@ -29,11 +32,14 @@ interface Kind {
   readonly recoveryMs: number[];
 }
 
-/** Counts, over the runs of a search that have one fault, how faults were noticed and mended. */
+/**
+ * Counts how faults were noticed and mended, over those runs of a search that have exactly one
+ * fault.
+ */
 export class Tally {
   readonly #kinds = new Map<string, Kind>();
 
-  /** Adds a run. Does nothing unless its plan has exactly one fault, and that was injected. */
+  /** Adds a run with exactly one fault that was injected. Ignores every other run. */
   add(plan: FaultPlan, grid: Grid, seen: Observation): void {
     const [outcome] = outcomesOf(plan, grid, seen);
     if (plan.faults.length !== 1 || outcome?.injectedMs === undefined) return;
@@ -65,7 +71,10 @@ export class Tally {
   }
 }
 
-/** Returns a table with a row for each kind, and a line: how many first reports were right. */
+/**
+ * Returns the lines of a table with one row for each kind. A last line says how many of the first
+ * reports named the right Cloud TPU.
+ */
 export function tallyLines(kinds: readonly KindTally[]): readonly string[] {
   const head = ['fault', 'injected', 'noticed', 'right', 'noticed after, p50 and p99', 'recovered'];
   const rows = kinds.map(({ kind, injected, noticed, right, detectionMs, recoveryMs }) => [

@@ -6,10 +6,10 @@ import type { FromWorker } from '../pod/messages.ts';
 type StepDone = FromWorker & { readonly kind: 'step-done' };
 
 /**
- * Returns the steps, counted from 1, that a simulated run committed although the Cloud TPUs had
- * reported different digests of their weights. The reports are read from the events of the
- * simulation, not from the state of the master, so a defect of the master cannot hide them. After
- * the steps come the batches of the evaluation of which the same holds, also counted from 1.
+ * Returns the steps that a simulated run committed although not every Cloud TPU had reported the
+ * committed digest of the weights. After them come such batches of the evaluation. Steps and
+ * batches are counted from 1. The reports are read from the events of the simulation, not from the
+ * state of the master, so a defect of the master cannot hide them.
  */
 export function disagreementsIn(
   { events, evaluation }: SimulatedOutcome,
@@ -37,7 +37,7 @@ class Reports {
     const key = `${report.program} ${report.step}`;
     const ofStep = this.#newest.get(key) ?? new Map<number, StepDone>();
     const before = ofStep.get(report.tpu);
-    // A message of an older generation may arrive late. As the master does, `take` ignores it.
+    // A report of an older generation may arrive late. It is ignored, as the master ignores it.
     if (before !== undefined && before.generation > report.generation) return;
     ofStep.set(report.tpu, report);
     this.#newest.set(key, ofStep);

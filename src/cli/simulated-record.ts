@@ -12,8 +12,9 @@ interface SimulatedFact {
 }
 
 /**
- * Converts what was seen of a simulated run into the events that a real run would tell, in order. A
- * simulation has no accuracy, learning rate or times of phases; the events have NaN there.
+ * Converts what was seen of a simulated run into the events of a real run, in order of time. A
+ * simulation has no accuracy, no learning rate and no times of phases. In the events these values
+ * are NaN.
  */
 export function simulatedFacts(planned: PlannedRun, seen: Observation): readonly SimulatedFact[] {
   const ready: SimulatedFact = {
@@ -24,7 +25,7 @@ export function simulatedFacts(planned: PlannedRun, seen: Observation): readonly
     if (event.kind === 'step') committed = event.step;
     return { ms: event.ms, fact: factOf(planned, event, committed) };
   });
-  // `ready` need not be the first: if a Cloud TPU is lost while it loads, a note comes before.
+  // `ready` need not be the first event: if a Cloud TPU is lost while it loads, a note comes first.
   const all = [ready, ...told].sort((a, b) => a.ms - b.ms);
   return seen.outcome === 'done' ? all : [...all, failure(seen)];
 }

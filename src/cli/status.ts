@@ -114,8 +114,8 @@ async function showMaster(
 }
 
 /**
- * Prints how the pod has ended, and sets the exit code that stands for a pod that is not running:
- * the one of the error `worker-exited`.
+ * Prints how the pod has ended. Sets the exit code of the error `worker-exited`, which tells
+ * scripts that the pod is not running.
  */
 function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
   print(json ? jsonText({ phase: 'down', ...end }) : `${folder}: ${endInWords(folder, end)}`);
@@ -146,8 +146,9 @@ function linesOf(status: Status, error?: string): string[] {
 }
 
 /**
- * Returns the lines about the slowest Cloud TPU of the last step: the wait that it caused, and the
- * longest time of each phase with the Cloud TPU that took it.
+ * Returns the lines about the slowest Cloud TPU of the last step. They say how long the others
+ * waited for it. For each phase of the step, a line has the longest time and the Cloud TPU that
+ * took it.
  */
 function slowestLines(last: NonNullable<Status['last']>): string[] {
   const found = slowestAmongOthers(last);

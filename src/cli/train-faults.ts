@@ -34,7 +34,10 @@ export class TrainFaults {
     return this.#schedule.map(({ fault }) => fault);
   }
 
-  /** Records that fault number `index` of {@link faults} was injected. Returns its flag's value. */
+  /**
+   * Records that the fault with the given index in {@link faults} was injected. Returns the value
+   * of the flag that asked for the fault.
+   */
   inject(index: number): string {
     this.#injected.add(index);
     return this.#textOf(at(this.#schedule, index));

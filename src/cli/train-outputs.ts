@@ -68,7 +68,7 @@ export class TrainOutputs implements Sink {
     this.#folder?.end();
   }
 
-  /** For each output that was not written completely, a message of one line. */
+  /** Messages of one line, one for each output that was not written completely. */
   get lost(): readonly string[] {
     const all = [this.#log?.lost, this.#report?.lost, this.#folder?.lost];
     return all.filter((it) => it !== undefined);

@@ -131,8 +131,9 @@ async function openFaults(
 }
 
 /**
- * Throws PodError `io` if an output was lost. If the exit code is set already, because a signal
- * stopped the run, prints a warning instead. `lost` has a message for each lost output.
+ * Throws PodError `io` if an output was lost. But if a signal stopped the run, the exit code of the
+ * signal is set already, and the function only prints a warning. `lost` has a message for each lost
+ * output.
  */
 function finish(lost: readonly string[]): void {
   if (lost.length === 0) return;
@@ -147,9 +148,11 @@ function warn(text: string): void {
 
 /**
  * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, calls `announce` and prints a message. A
- * second signal ends the process at once. Returns a function that tells whether the first signal
- * has come. The run calls this function before every step. After a signal the run writes a last
- * checkpoint, if it keeps checkpoints, and ends.
+ * second signal ends the process at once.
+ *
+ * Returns a function that is true once the first signal has come. The run calls this function
+ * before every step. If it is true, the run writes a last checkpoint, if it keeps checkpoints, and
+ * ends.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;

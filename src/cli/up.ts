@@ -91,7 +91,8 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
   if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait too, found none');
   const { run, ...request } = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
-  // Both throw if their variable is invalid, before anything is changed on disk.
+  // These two calls throw if an environment variable is invalid. They come first, so that the
+  // command then changes nothing on disk.
   restartsFrom(process.env);
   readWord(process.env, 'POD_LOG_LEVEL', logLevels);
   const folder = resolve(dir);

@@ -62,22 +62,23 @@ function expectationsOf(
 }
 
 /**
- * Time, in ms, within which a run must get over a fault that stops it. The slowest case is a worker
- * that hangs while it loads: after 60 s it counts as lost, and its replacement has 10 s to join.
- * The limit is 5 s longer than both together.
+ * Longest time, in ms, from a fault that stops a run to the next commit. The slowest case is a
+ * worker that hangs while it loads. After 60 s this worker counts as lost, and its replacement has
+ * 10 s to join. The limit is 5 s longer than both together.
  */
 const haltMsLimit = 75_000;
 
 /**
- * The same time for a fault in a step, in virtual time, which does not depend on the speed of the
- * machine. The slowest cases are a worker that hangs in the first step, which counts as lost after
- * 9.6 s, and a connection on which nothing arrives any more, which is reported after 11 s.
+ * Longest time, in ms, from a fault in a step to the next commit, in a simulation. It is shorter
+ * because virtual time does not depend on the speed of the machine. Two cases are the slowest. A
+ * worker that hangs in the first step counts as lost after 9.6 s. A connection on which nothing
+ * arrives any more is reported after 11 s.
  */
 const haltInStepMsLimit = 15_000;
 
 /**
- * Returns the longest time, in ms, that a run with the given faults may take from a fault to the
- * next commit. All other faults may also come before that commit, so the times of all are added.
+ * Returns the longest time, in ms, that a run may take from a fault to the next commit. `faults`
+ * are all faults of the run. All of them may come before that commit, so their times are added.
  */
 export function progressMsLimit(faults: readonly Fault[], ground: Ground): number {
   const isSimulated = ground === 'sim';
@@ -88,8 +89,9 @@ export function progressMsLimit(faults: readonly Fault[], ground: Ground): numbe
 }
 
 /**
- * How often the duration of a pause counts. After a pause, a worker that hangs counts as lost only
- * after four times the length of the pause.
+ * Factor by which the duration of a pause is multiplied in the limit of time. The pause itself
+ * counts once. After the pause, it may take four times as long until a worker that hangs counts as
+ * lost.
  */
 const pauseFactor = 5;
 

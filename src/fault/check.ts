@@ -10,7 +10,7 @@ import {
   type StepPosition,
 } from './plan.ts';
 
-/** What a plan needs to know of the run that it breaks. */
+/** Facts about a run that are needed to check a fault plan for this run. */
 export interface RunFacts {
   readonly topology: Topology;
   readonly steps: number;

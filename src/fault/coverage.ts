@@ -13,10 +13,13 @@ import { allPhases, sampleOf } from './random-plan.ts';
 import { supported } from './support.ts';
 import { type Observation, pathEvents } from './verdict.ts';
 
-/** Row of the matrix: the name of a {@link DrawableKind}. */
+/** Row of the coverage matrix: the name of a {@link DrawableKind}. */
 export type CoverageRow = string;
 
-/** Cell of the matrix: how often the search injected a fault of a kind in a phase. */
+/**
+ * Cell of the coverage matrix. `count` is the number of times that the search injected a fault of
+ * one kind in one phase.
+ */
 export interface Cell {
   readonly count: number;
   /** Reason why the count must be 0; undefined if the search can inject such a fault. */
@@ -25,11 +28,13 @@ export interface Cell {
 
 /** Which faults met which phases, and which recovery paths were taken, over many runs. */
 export interface CoverageReport {
-  /** For each row, a cell for each of {@link allPhases}, in that order. */
+  /** The coverage matrix. Each row has a cell for each phase, in the order of {@link allPhases}. */
   readonly matrix: Readonly<Record<CoverageRow, Readonly<Record<AnyPhase, Cell>>>>;
   /** How often each recovery path was taken. */
   readonly paths: Readonly<Record<RecoveryPath, number>>;
-  /** Cells that are empty without a reason, and paths that were never taken. */
+  /**
+   * One line for each gap: a cell that is empty without a reason, or a path that was never taken.
+   */
   readonly findings: readonly string[];
 }
 

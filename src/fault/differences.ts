@@ -7,15 +7,18 @@ export interface StepValues {
   readonly loss: number;
 }
 
-/** A step that was committed out of order, and the step before it; 0 if it was the first. */
+/**
+ * A step that was committed out of order. `after` is the number of the step that was committed
+ * before it, or 0 if it was the first.
+ */
 export interface OutOfOrder {
   readonly step: number;
   readonly after: number;
 }
 
 /**
- * Returns the first commit that is out of order. The steps 1, 2, 3, … must be committed once each.
- * Returns undefined if they are.
+ * Returns the first commit that is out of order; undefined if the steps 1, 2, 3, … were committed
+ * in this order, each once.
  */
 export function outOfOrder(commits: readonly StepValues[]): OutOfOrder | undefined {
   const index = commits.findIndex(({ step }, i) => step !== i + 1);

@@ -3,6 +3,7 @@ import { at } from '../numerics/assert.ts';
 import type { Random } from '../numerics/generator.ts';
 import { fromKeys } from './from-keys.ts';
 import {
+  type Duration,
   endingFaults,
   type Fault,
   type FaultKind,
@@ -49,7 +50,7 @@ export interface Place {
 /** Returns a fault at a place, with parameters that are drawn at random. */
 type Draw = (place: Place, draws: Draws) => Fault;
 
-/** A kind of fault that can be drawn. Flipped bits of different memories are different kinds. */
+/** A kind of fault that can be drawn. The fault `flip-bit` is a kind of its own for each memory. */
 export interface DrawableKind {
   readonly name: string;
   readonly draw: Draw;
@@ -76,16 +77,16 @@ const table: Readonly<Record<Exclude<FaultKind, 'flip-bit'>, Draw>> = {
     return { fault: 'join-late', tpu, at, ms: draws.whole(1, 4000) };
   },
   ...fromKeys(linkFaults, (fault) => (place, draws) => drawLinkFault(fault, place, draws)),
-  'disk-full': ({ at }, draws) => ({ fault: 'disk-full', at, for: { ms: draws.whole(1, 4000) } }),
+  'disk-full': ({ at }, draws) => ({ fault: 'disk-full', at, for: drawTime(draws) }),
   'slow-disk': ({ at }, draws) => {
-    return { fault: 'slow-disk', at, ms: draws.whole(1, 200), for: { ms: draws.whole(1, 4000) } };
+    return { fault: 'slow-disk', at, ms: draws.whole(1, 200), for: drawTime(draws) };
   },
   ...fromKeys(['torn-write', 'lost-rename', 'unreadable-checkpoint'], (fault) => ({ at }) => {
     return { fault, at };
   }),
   ...fromKeys(['master-kill', 'second-master'], (fault) => ({ at }) => ({ fault, at })),
   ...fromKeys(['master-pause', 'master-cut-off'], (fault) => ({ at }, draws) => {
-    return { fault, at, for: { ms: draws.whole(1, 4000) } };
+    return { fault, at, for: drawTime(draws) };
   }),
   'lose-row': ({ grid, tpu, at }) => {
     return { fault: 'lose-row', row: Math.floor(tpu / grid.columns), at };
@@ -102,6 +103,14 @@ export const drawableKinds: readonly DrawableKind[] = faultKinds.flatMap((kind) 
     ? memories.map((memory) => ({ name: `flip-bit in ${memory}`, draw: drawFlip(memory) }))
     : [{ name: kind, draw: table[kind] }],
 );
+
+/**
+ * Draws how long a fault of the master or of its disk lasts. Half of these times are so short that
+ * the fault may end in the same step.
+ */
+function drawTime(draws: Draws): Duration {
+  return { ms: draws.chance(0.5) ? draws.whole(1, 20) : draws.whole(1, 4000) };
+}
 
 function drawFlip(memory: Memory): Draw {
   return ({ tpu, at }, draws) => {
@@ -137,8 +146,8 @@ function drawLinkFault(fault: LinkFaultKind, { grid, tpu, at }: Place, draws: Dr
 }
 
 /**
- * How long a fault of a link lasts and how strong it is. A fault that damages frames is mostly
- * drawn without a duration, and then damages only one frame.
+ * Draws how long a fault of a link lasts and how strong it is. Most faults that damage frames get
+ * no duration. Such a fault damages only one frame.
  */
 function drawExtent(fault: LinkFaultKind, draws: Draws): Partial<LinkFault> {
   switch (fault) {
@@ -161,8 +170,8 @@ function drawExtent(fault: LinkFaultKind, draws: Draws): Partial<LinkFault> {
 }
 
 /**
- * Longest time, in ms, for which the search lets a link damage frames. Until the damage ends, every
- * step fails and may cost a Cloud TPU its worker. In a longer time this could happen more often
+ * Longest time, in ms, for which the search lets a link damage frames. During this time every step
+ * fails and may cost a Cloud TPU its worker. In a longer time, a Cloud TPU could lose more workers
  * than a run survives.
  */
 export const damageMsMax = 200;

@@ -26,15 +26,17 @@ export function reasonNotDrawn(fault: Fault): string | undefined {
 }
 
 /**
- * True if a run with these faults must recover from all of them, because they keep three limits.
- * Beyond these limits even a pod without defects may end with an error or with wrong weights:
+ * True if a run with these faults must recover from all of them. This is so if the faults keep
+ * three limits. Beyond these limits, even a pod without defects may end with an error or with wrong
+ * weights.
  *
- * - The faults cost one Cloud TPU at most `lossesMax` workers. All of these losses can come between
- *   two commits, because the step runs again after each fault and can then meet the next one.
+ * - One Cloud TPU loses at most `lossesMax` workers. All of these losses can come between two
+ *   commits: after each loss the step runs again, and can then meet the next fault.
  * - At most one bit flips in a step or in a batch of the evaluation. If a bit flips at another
- *   time, no other bit flips. With two flipped bits there may be no majority with right weights.
- * - At least one worker neither hangs nor pauses while it joins, because it must host the Cloud
- *   TPUs of those that do.
+ *   time, no other bit flips in the whole run. With two flipped bits there may be no majority of
+ *   Cloud TPUs with right weights.
+ * - At least one worker neither hangs nor pauses while it joins. This worker must take over the
+ *   Cloud TPUs of all workers that do.
  */
 export function mustRecover(faults: readonly Fault[], grid: Grid, lossesMax: number): boolean {
   return (
@@ -54,7 +56,10 @@ function losses(faults: readonly Fault[], grid: Grid): readonly number[] {
   return counts;
 }
 
-/** Most workers that a Cloud TPU loses if a link damages frames for {@link damageMsMax} ms. */
+/**
+ * Largest number of workers that one Cloud TPU loses if a link damages frames for
+ * {@link damageMsMax} ms.
+ */
 const lossesByDamage = 3;
 
 /** Returns how many workers a fault may cost a Cloud TPU that it hits. */

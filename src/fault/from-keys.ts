@@ -1,4 +1,4 @@
-/** Returns a table that has for each of the keys what `make` returns for it. */
+/** Returns a record with the given keys. The value of a key is what `make` returns for the key. */
 export function fromKeys<K extends string, V>(
   keys: readonly K[],
   make: (key: K) => V,

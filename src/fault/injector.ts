@@ -20,7 +20,9 @@ export type Point =
       readonly kind: 'step';
       readonly step: number;
       readonly phase: StepPhase;
-      /** Bucket and hop, both from 0; present in the phases of a collective only. */
+      /**
+       * Index of the bucket and index of the hop, both from 0. Only in the phases of a collective.
+       */
       readonly bucket?: number;
       readonly hop?: number;
     }
@@ -54,7 +56,7 @@ export function dueAt(tpu: number, faults: readonly Fault[], grid: Grid): readon
   );
 }
 
-/** Returns the faults of a plan that the master injects: when it commits or saves a checkpoint. */
+/** Returns the faults of a plan that the master injects when it commits or saves a checkpoint. */
 export function dueInMaster(faults: readonly Fault[]): readonly Due[] {
   return faults.flatMap((fault, index) => (isInMaster(fault) ? [{ index, fault }] : []));
 }
@@ -97,10 +99,10 @@ export class Injector {
   }
 
   /**
-   * Returns the faults that take effect at this point, and records them. Several faults may match
-   * the point, but only the first fault of each kind takes effect. All kinds that end the worker
-   * count as one kind here. The other faults wait until a replacement or a repeated step reaches
-   * the point again.
+   * Returns the faults that take effect at this point, and records them. If several faults match
+   * the point, only the first fault of each kind takes effect. All kinds that end the worker count
+   * as one kind here. The other faults take effect later, when a replacement or a repeated step
+   * reaches the point again.
    */
   reached(point: Point): readonly Due[] {
     const matching = this.#waiting.filter(({ fault }) => matches(fault, point));

@@ -35,7 +35,7 @@ export interface Violation {
 /**
  * Returns the invariants that a run with faults has broken, in the order of {@link invariants}.
  * `reference` is the same run without faults. `plan.expect.outcome` says how the run must end, by
- * default `done`. The steps of a run that must fail are checked like those of any other. `ground` is
+ * default `done`. The steps that a run commits are checked even if the run must fail. `ground` is
  * the kind of pod, on which the limits of time depend.
  */
 export function violationsIn(
@@ -108,8 +108,8 @@ function wrongOutcome(
 }
 
 /**
- * Names the first fault after which the next commit came too late. A fault after the last commit is
- * not judged, because no commit needs to follow. Returns undefined if no commit was late.
+ * Names the first fault after which the next commit came too late; undefined if there is none. A
+ * fault after the last commit is not judged, because no commit needs to follow it.
  */
 function standstill({ faults }: FaultPlan, seen: Observation, ground: Ground): string | undefined {
   const limitMs = progressMsLimit(faults, ground);

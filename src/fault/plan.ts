@@ -8,9 +8,9 @@ import {
 } from '../fabric/torus.ts';
 
 /**
- * A fault plan: a run, the faults that are injected into it, and what must hold afterwards.
- * Positions of faults are logical, such as a step and a phase. So the same plan can run on every
- * kind of pod, and a run can be repeated from the text of its plan alone.
+ * A fault plan: a run, the faults that are injected into it, and what must hold afterwards. The
+ * position of a fault is usually a step and a phase, not a time. So the same plan can run on every
+ * kind of pod, and its text alone is enough to repeat the run.
  */
 export interface FaultPlan {
   /** Settings of the run, as in a `--config` file. Settings that are absent have their defaults. */
@@ -21,7 +21,10 @@ export interface FaultPlan {
   readonly expect: Expectations;
 }
 
-/** Kinds of pods on which a plan can run: simulated, or of threads, processes or containers. */
+/**
+ * Kinds of pods on which a plan can run: a simulated pod, or a pod of threads, processes or
+ * containers.
+ */
 export const grounds = ['sim', 'threads', 'processes', 'containers'] as const;
 /** One of {@link grounds}. */
 export type Ground = (typeof grounds)[number];
@@ -39,9 +42,9 @@ export const workerPhases = [
 
 /**
  * Phases of a step in which a fault can be injected, in the order in which a Cloud TPU passes
- * through them. Gradients are summed in buckets. Each bucket passes through three phases: a
- * reduce-scatter along one axis of the torus, an all-reduce along the other axis, and an
- * all-gather along the first axis again.
+ * through them. The gradients of a step are divided into buckets, and each bucket is summed on its
+ * own. The sum of a bucket has three phases: a reduce-scatter along one axis of the torus, an
+ * all-reduce along the other axis, and an all-gather along the first axis again.
  */
 export const stepPhases: readonly [...typeof workerPhases, 'commit', 'checkpoint', 'evaluate'] = [
   ...workerPhases,
@@ -74,7 +77,10 @@ export function isMembershipPhase(phase: string | undefined): phase is Membershi
   return (membershipPhases as readonly unknown[]).includes(phase);
 }
 
-/** True if the phase is one of a collective, so that its positions have a bucket and a hop. */
+/**
+ * True if the phase is one of {@link collectivePhases}. A position in such a phase may have a
+ * bucket and a hop.
+ */
 export function isCollective(phase: string | undefined): boolean {
   return (collectivePhases as readonly unknown[]).includes(phase);
 }
@@ -104,9 +110,9 @@ export interface StepPosition {
 export interface MembershipPosition {
   readonly during: MembershipPhase;
   /**
-   * Lowest number of a membership in which the fault may take effect, from 1. The default is 1. The
-   * fault takes effect in the first membership that has this or a higher number and reaches the
-   * phase. No exact number can be given: how many memberships follow a loss depends on timing.
+   * Smallest number of a membership, from 1, in which the fault may take effect. Default: 1. The
+   * fault takes effect in the first membership from this number on that reaches the phase. An exact
+   * number cannot be given, because the number of memberships that follow a loss depends on timing.
    */
   readonly generation?: number;
 }
@@ -137,7 +143,7 @@ export type JoinFaultKind = (typeof joinFaults)[number];
 /** Other faults of the worker of one Cloud TPU. */
 export const otherWorkerFaults = ['pause', 'slow', 'clock-jump', 'flip-bit', 'stuck-cell'] as const;
 
-/** Faults of links that affect only the frames of tensors. */
+/** Faults of links that affect frames with tensors and no other frames. */
 export const frameFaults = [
   'lose',
   'duplicate',
@@ -196,16 +202,24 @@ interface At {
 }
 
 interface Lasting {
-  /** Default: until the end of the run. */
+  /**
+   * How long the fault lasts. If absent, the fault lasts until the end of the run. There is one
+   * exception: a fault of {@link frameFaults} with neither `for` nor `share` affects one frame. The
+   * fault `reset` always affects one frame.
+   */
   readonly for?: Duration;
 }
 
 /** A fault with its target, its position and its parameters. */
 export type Fault =
   /**
-   * `kill`: the worker is killed and cannot send a last message. `exit`: its program exits.
-   * `throw`: its program throws an error. `out-of-memory`: its heap is full. `hang`: it stands
-   * still for ever.
+   * A fault that the worker does not outlive:
+   *
+   * - `kill`: the worker is killed and cannot send a last message;
+   * - `exit`: the program of the worker exits;
+   * - `throw`: the program of the worker throws an error;
+   * - `out-of-memory`: the heap of the worker is full;
+   * - `hang`: the worker stands still for ever.
    */
   | (At & {
       readonly fault: EndingFault;
@@ -213,7 +227,7 @@ export type Fault =
     })
   /** The worker stands still for the time `for`, then goes on. */
   | (At & { readonly fault: 'pause'; readonly tpu: number; readonly for: Duration })
-  /** A straggler: every step of the worker takes `factor` times as long. */
+  /** A straggler: every instruction of the worker takes `factor` times as long. */
   | (At & Lasting & { readonly fault: 'slow'; readonly tpu: number; readonly factor: number })
   /** The clock of the worker jumps by `ms`, which may be negative. */
   | (At & { readonly fault: 'clock-jump'; readonly tpu: number; readonly ms: number })
@@ -224,7 +238,7 @@ export type Fault =
       readonly in: Memory;
       readonly bit?: number;
     })
-  /** One cell of an MXU gives products with one bit stuck at 1. */
+  /** One cell of an MXU is damaged: in each product of the cell, one bit is always 1. */
   | (At &
       Lasting & {
         readonly fault: 'stuck-cell';
@@ -243,9 +257,7 @@ export type Fault =
   | (At & { readonly fault: 'master-pause' | 'master-cut-off'; readonly for: Duration })
   | (At & { readonly fault: 'lose-row'; readonly row: number })
   | (At & { readonly fault: 'lose-column'; readonly column: number })
-  /**
-   * Messages between different groups of Cloud TPUs are lost. The master is with the first group.
-   */
+  /** Nothing passes between different groups of Cloud TPUs. The master is with the first group. */
   | (At &
       Lasting & { readonly fault: 'partition'; readonly groups: readonly (readonly number[])[] });
 
@@ -258,14 +270,15 @@ export type Memory = (typeof memories)[number];
 export interface LinkFault extends At, Lasting {
   readonly fault: LinkFaultKind;
   /**
-   * Either the name of one directed link between chips, such as `chip(3,1)+x`; or the numbers of
-   * two neighbouring Cloud TPUs, which stand for all links from the first to the second.
+   * The links that have the fault, in one of two forms. A text is the name of one directed link
+   * between chips, such as `chip(3,1)+x`. A pair has the numbers of two neighbouring Cloud TPUs,
+   * and means all links from the first to the second.
    */
   readonly link: string | readonly [number, number];
   /** True if the fault also affects the links of the opposite direction. Default: false. */
   readonly both?: boolean;
   /**
-   * Only for `delay`. Each frame arrives later by `ms` plus a further time that varies from 0 to
+   * Only for `delay`. Each frame arrives late. The delay is `ms` plus a random time from 0 to
    * `jitterMs`. Both are in ms.
    */
   readonly ms?: number;
@@ -274,7 +287,8 @@ export interface LinkFault extends At, Lasting {
   readonly bytesPerSecond?: number;
   /**
    * Only for `lose`, `duplicate`, `reorder`, `corrupt` and `truncate`: share of the link's frames
-   * that the fault affects, in (0, 1]. Default: 1.
+   * that the fault affects, greater than 0 and at most 1. If the share is absent, a fault with a
+   * duration (`for`) affects all frames, and a fault without a duration affects one frame.
    */
   readonly share?: number;
 }
@@ -282,13 +296,13 @@ export interface LinkFault extends At, Lasting {
 /** Faults that are drawn from a seed. */
 export interface Chance {
   readonly seed: number;
-  /** Mean number of steps between two faults, whichever Cloud TPUs the faults hit. */
+  /** Mean number of steps between two faults of the run. Faults of all Cloud TPUs count. */
   readonly mtbfSteps: number;
   /** Relative frequency of each kind of fault. */
   readonly weights: Readonly<Partial<Record<DrawnKind, number>>>;
 }
 
-/** Kinds that a {@link Chance} can draw: those that need nothing but a Cloud TPU and a position. */
+/** Kinds that a {@link Chance} can draw. All of them are faults of one worker. */
 export const drawnKinds = ['kill', 'exit', 'throw', 'hang', 'pause', 'slow', 'flip-bit'] as const;
 /** One of {@link drawnKinds}. */
 export type DrawnKind = (typeof drawnKinds)[number];
@@ -308,8 +322,8 @@ export interface Expectations {
   /** `bit-identical`: weights and losses are those of the run without faults. */
   readonly weights?: 'bit-identical';
   /**
-   * `exactly-once`: every committed step used its own examples (those at its position in the stream
-   * of examples), each of them once.
+   * `exactly-once`: every committed step used the examples at its position in the stream of
+   * examples, each of them once.
    */
   readonly samples?: 'exactly-once';
   /** `committed-once`: every step is committed once, in order. */
@@ -361,8 +375,9 @@ export function isFrameFault(fault: Fault): fault is LinkFault {
 }
 
 /**
- * True if the fault affects a single frame. A fault of frames does so unless its plan gives it a
- * duration or a share. A `reset` always does so, because it ends the connection.
+ * True if the fault affects only one frame. This is so for a fault of {@link frameFaults} with
+ * neither a duration nor a share. A `reset` always affects one frame, because it ends the
+ * connection.
  */
 export function hitsOneFrame(fault: Fault): boolean {
   if (!isFrameFault(fault)) return false;
@@ -370,9 +385,9 @@ export function hitsOneFrame(fault: Fault): boolean {
 }
 
 /**
- * Returns the phase in which a fault is injected. If the position of the fault names a step and no
- * phase, this is `compute`. Returns undefined for a fault that a plan sets to a wall time
- * (`afterMs`), because such a fault has no phase.
+ * Returns the phase in which a fault is injected. If the position of the fault has a step but no
+ * phase, the phase is `compute`. If the position is a wall time (`afterMs`), there is no phase, and
+ * the result is undefined.
  */
 export function phaseOf({ at }: Fault): AnyPhase | undefined {
   if ('during' in at) return at.during;
@@ -380,8 +395,8 @@ export function phaseOf({ at }: Fault): AnyPhase | undefined {
 }
 
 /**
- * Returns a fault in words: its kind, and the Cloud TPU that it hits if it names one, such as
- * `kill of Cloud TPU 3`.
+ * Returns a short name of a fault: its kind and, if the fault names a Cloud TPU, the number of this
+ * Cloud TPU. An example is `kill of Cloud TPU 3`.
  */
 export function faultNameOf(fault: Fault): string {
   return `${fault.fault}${'tpu' in fault ? ` of Cloud TPU ${fault.tpu}` : ''}`;
@@ -433,8 +448,9 @@ export function targetsOf(fault: Fault, { columns, rows }: Grid): readonly numbe
 }
 
 /**
- * Returns the Cloud TPUs that a fault may hit, so that a report of one of them is right. For a fault
- * of a link these are the Cloud TPUs at its two ends, for a master that is cut off all Cloud TPUs.
+ * Returns the Cloud TPUs that a fault may hit. A report is right if it names one of them. A fault
+ * of a link may hit the Cloud TPUs at both ends of the link. A fault that cuts off the master may
+ * hit every Cloud TPU.
  */
 export function hitBy(fault: Fault, grid: Grid): readonly number[] {
   if (isLinkFault(fault)) return endsOf(fault, grid);
@@ -442,7 +458,7 @@ export function hitBy(fault: Fault, grid: Grid): readonly number[] {
   return Array.from({ length: grid.columns * grid.rows }, (_, tpu) => tpu);
 }
 
-/** Returns the Cloud TPUs at the two ends of a link that has a fault: the sender, the receiver. */
+/** Returns the Cloud TPUs at the two ends of a link: first the sender, then the receiver. */
 export function endsOf({ link }: Pick<LinkFault, 'link'>, grid: Grid): readonly [number, number] {
   if (typeof link !== 'string') return link;
   const torus = podTorus(grid);

@@ -5,12 +5,12 @@ import type { FaultPlan } from './plan.ts';
 /** Longest line of a printed plan, in characters. A longer fault is broken into several lines. */
 const lineWidth = 100;
 
-/** Paths of the parts of a plan that are printed in one line. Each fault is printed so too. */
+/** Paths of the values of a plan that are printed in one line, in addition to each fault. */
 const inOneLine = [['run'], ['chance'], ['expect', 'recovery'], ['expect', 'sometimes']];
 
 /**
- * Returns the text of a plan file, which `parsePlan` reads as the same plan. `comments` are the first
- * lines of the file.
+ * Returns the text of a plan file. `parsePlan` reads this text as the same plan. `comments` are the
+ * first lines of the file.
  */
 export function printPlan(plan: FaultPlan, comments: readonly string[] = []): string {
   const { run, faults, chance, expect } = plan;

@@ -48,7 +48,10 @@ const [small, medium, large] = [
 /** All phases of steps and memberships. */
 export const allPhases: readonly AnyPhase[] = [...stepPhases, ...membershipPhases];
 
-/** Returns a position in a phase: in step `step`, or in any membership if it is a phase of one. */
+/**
+ * Returns a position in a phase. If the phase is one of a step, the position is in step `step`.
+ * Otherwise the position is in any membership.
+ */
 export function positionIn(phase: AnyPhase, step: number): Position {
   return isMembershipPhase(phase) ? { during: phase } : { step, phase };
 }
@@ -94,8 +97,9 @@ function topologyOf(text = ''): Topology {
 }
 
 /**
- * Number of different seeds of the weights. With few seeds, cases often have the same settings.
- * Such cases are compared with the same run without faults, which is run only once.
+ * Number of different seeds of the weights. With few seeds, many cases have the same settings. Each
+ * case is compared with the same run without faults. This run is trained only once for all cases
+ * with the same settings.
  */
 const runSeeds = 8;
 
@@ -136,8 +140,8 @@ function drawRun(draws: Draws, { topologies, stepsMin, stepsMax }: Shape): CaseR
 }
 
 /**
- * Returns a case whose run must fail: the same Cloud TPU is lost `lossesMax` + 1 times in one step,
- * once more than a run survives.
+ * Returns a case whose run must fail. In one step the same Cloud TPU is lost `lossesMax` + 1 times,
+ * which is once more than a run survives.
  */
 function lostTooOften(run: CaseRun, draws: Draws, { lossesMax }: Shape): Case {
   const tpu = draws.whole(0, tpusOf(run) - 1);
@@ -148,7 +152,7 @@ function lostTooOften(run: CaseRun, draws: Draws, { lossesMax }: Shape): Case {
   return { run, faults, outcome: 'failed' };
 }
 
-/** A Cloud TPU is lost in a run that does not recover: the run must fail. */
+/** Returns a case whose run must fail, because a Cloud TPU is lost and the run does not recover. */
 function withoutRecovery(run: CaseRun, draws: Draws): Case {
   const tpu = draws.whole(0, tpusOf(run) - 1);
   const at = drawStepPosition(draws.pick(workerPhases), run, draws);
@@ -157,9 +161,9 @@ function withoutRecovery(run: CaseRun, draws: Draws): Case {
 }
 
 /**
- * Returns the loss of all Cloud TPUs at one position: of every row, or of every column if there are
- * fewer columns. After it, weights are left only in checkpoints. The evaluation, which then needs
- * its weights anew, is drawn more often than other phases.
+ * Returns faults that lose all Cloud TPUs at one position: a fault for each row, or for each column
+ * if there are fewer columns. After such a loss only checkpoints have weights. The phase `evaluate`
+ * is drawn more often than others, because the evaluation must then get its weights anew.
  */
 function loseAll(run: CaseRun, draws: Draws): readonly Fault[] {
   const { rows, columns } = run.topology;
@@ -172,7 +176,10 @@ function loseAll(run: CaseRun, draws: Draws): readonly Fault[] {
   });
 }
 
-/** A Cloud TPU has wrong weights in two steps, so that it is quarantined. */
+/**
+ * Returns two faults that give the same Cloud TPU wrong weights in two steps. After the second step
+ * the Cloud TPU is quarantined.
+ */
 function wrongTwice(run: CaseRun, draws: Draws): readonly Fault[] {
   const tpu = draws.whole(0, tpusOf(run) - 1);
   const first = draws.whole(1, run.steps - 1);
@@ -183,9 +190,9 @@ function wrongTwice(run: CaseRun, draws: Draws): readonly Fault[] {
 }
 
 /**
- * Returns the given faults together with further faults that are drawn. If the given faults are too
- * many for a plan, returns drawn faults instead. If the run may rightly fail with all of them
- * together, returns only the given ones.
+ * Returns the given faults together with further drawn faults. There are two exceptions. If the
+ * given faults are too many for a plan, returns only drawn faults. If a run with all of the faults
+ * may rightly fail, returns only the given faults.
  */
 function withOthers(
   given: readonly Fault[],
@@ -203,7 +210,10 @@ function withOthers(
 /** Number of tries to draw a fault that the plan can take. */
 const triesMax = 50;
 
-/** A Cloud TPU and a step that many faults of one plan get, so that these faults often meet. */
+/**
+ * A Cloud TPU and a step. Many faults of one plan are drawn at this Cloud TPU or in this step, so
+ * that they often meet.
+ */
 interface Focus {
   readonly tpu: number;
   readonly step: number;
@@ -233,7 +243,10 @@ function drawOne(kinds: readonly DrawableKind[], run: CaseRun, focus: Focus, dra
   return draws.pick(kinds).draw({ grid: run.topology, tpu, at }, draws);
 }
 
-/** Draws a position in a phase of a step; `step` is the step if it is given already. */
+/**
+ * Draws a position in a phase of a step. The position is in step `step`. In the phases `evaluate`
+ * and `checkpoint`, a batch or a step with a checkpoint is drawn instead.
+ */
 function drawStepPosition(
   phase: StepPhase,
   run: CaseRun,
@@ -253,10 +266,11 @@ function drawCheckpoint({ steps, checkpointEvery: every = steps }: CaseRun, draw
 }
 
 /**
- * Largest number of hops that a lane makes in a phase of a collective. Some lanes go along X first
- * and then along Y, the others along Y first. A ring has two chips for each column or row of the
- * slice, and a round in a ring of n chips is n hops. `reduce-scatter` and `all-gather` are one round
- * each along the first axis of the lane, `all-reduce` is two rounds along its second axis.
+ * Returns the largest number of hops that a lane makes in a phase of a collective. The first axis
+ * of a lane is X or Y, the second axis is the other one. In `reduce-scatter` and in `all-gather`
+ * the lane goes once round a ring of its first axis. In `all-reduce` it goes twice round a ring of
+ * its second axis. Once round a ring of n chips is n hops. A ring has two chips for each column or
+ * row of the slice.
  */
 export function hopsOf(phase: StepPhase, { columns, rows }: Topology): number {
   const longest = 2 * Math.max(columns, rows);
@@ -265,8 +279,8 @@ export function hopsOf(phase: StepPhase, { columns, rows }: Topology): number {
 
 /**
  * Adds the loss of a Cloud TPU if the plan needs one. Some faults occur only in a membership that
- * begins after a loss. The plan needs a loss if it has such a fault and no other fault causes the
- * loss.
+ * begins after a loss. The plan needs a loss if it has such a fault and none of its other faults
+ * begins this membership.
  */
 function withLoss(
   faults: readonly Fault[],
@@ -295,7 +309,10 @@ function needsLoss(fault: Fault): boolean {
   return phaseOf(fault) === 'restoring' || ('during' in at && (at.generation ?? 1) > 1);
 }
 
-/** True if a loss begins the membership for which another fault waits, so that the fault occurs. */
+/**
+ * True if the fault `loss` begins the membership in which the fault `waiting` takes effect. A fault
+ * in the phase `restoring` takes effect only if the loss is of the same Cloud TPU.
+ */
 function frees(loss: Fault, waiting: Fault): boolean {
   if (!endsWorker(loss) || needsLoss(loss)) return false;
   const isOfSame = 'tpu' in waiting && waiting.tpu === loss.tpu;

@@ -44,8 +44,8 @@ export function parsePlan(text: string, name: string): FaultPlan {
 }
 
 /**
- * Returns a value as a fault plan, if it is one. `place` gives the place of a path in messages, such
- * as `plan.yaml:7:10`.
+ * Returns a value as a fault plan if it is one. `place` returns, for messages, the place of the
+ * value at a path, such as `plan.yaml:7:10`.
  *
  * @throws PodError `bad-plan` for a value that does not match the schema of plans.
  */
@@ -91,10 +91,10 @@ function offsetOf(document: Document, path: readonly PropertyKey[]): number {
 }
 
 /**
- * Returns the one issue to report. Where the schema allows several forms of a value, such as the
- * three forms of a position, and the value fits none of them, zod lists the issues of every form.
- * The form with the fewest issues is taken as the one that the user meant, and only its issues are
- * considered. An unknown key counts as ten issues, a value of another type as a hundred.
+ * Returns the one issue to report. A value such as a position may have several forms. If the value
+ * fits none of them, zod lists the issues of every form. The user probably meant the form with the
+ * fewest issues, so only the issues of this form are considered. For this choice, an unknown key
+ * counts as ten issues and a value of another type as a hundred.
  */
 function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   const [issue] = issues as readonly [z.core.$ZodIssue];

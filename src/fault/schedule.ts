@@ -34,7 +34,9 @@ function expand(fault: Fault, grid: Grid): readonly Fault[] {
   return targetsOf(fault, grid).map((tpu) => ({ fault: 'kill', tpu, at: fault.at }));
 }
 
-/** Draws the faults of a run: a fault in each step with the probability 1 / `mtbfSteps`. */
+/**
+ * Draws the faults of a run. In each step, a fault is drawn with the probability 1 / `mtbfSteps`.
+ */
 function draw(chance: Chance, { columns, rows }: Grid, steps: number): readonly Fault[] {
   const random = mulberry32(chance.seed);
   const weights = Object.entries(chance.weights) as [DrawnKind, number][];

@@ -22,9 +22,10 @@ export interface Shrunk {
 const triesMax = 2000;
 
 /**
- * Makes a case simpler as long as it still breaks the same invariant. `breaks` tells whether a case
- * does so; it must be true of `start`. The result has as few faults as possible, then as few Cloud
- * TPUs and as few steps, then the simplest positions and parameters.
+ * Makes a case simpler as long as it still breaks the same invariant. `breaks` is true of a case
+ * that breaks this invariant, and must be true of `start`. The number of faults is reduced first,
+ * then the number of Cloud TPUs, then the number of steps. After that, positions and parameters are
+ * made simpler.
  */
 export async function shrink(
   start: Case,
@@ -56,8 +57,8 @@ async function firstOf(
 
 /**
  * Returns cases that are simpler than the given one, the simplest first. If the run of the case
- * must fail, its faults keep their number and their kinds: with fewer or other faults the run may
- * rightly be done.
+ * must fail, no fault is left out and no fault changes its kind. Otherwise the run might not fail
+ * any more.
  */
 export function* simplerCases(it: Case): Generator<Case> {
   const isFixed = it.outcome === 'failed';
@@ -72,9 +73,9 @@ export function* simplerCases(it: Case): Generator<Case> {
 }
 
 /**
- * Size of a case, as a list of numbers. The first number in which two cases differ decides: the
- * case with the smaller number is simpler. {@link simplerCases} returns only cases simpler than the
- * one it is given, so shrinking comes to an end.
+ * Returns the size of a case as a list of numbers. The sizes of two cases are compared number by
+ * number. At the first difference, the case with the smaller number is simpler.
+ * {@link simplerCases} returns only simpler cases than the given one, so shrinking comes to an end.
  */
 export function sizeOf({ run, faults }: Case): readonly number[] {
   const { topology, steps } = run;
@@ -163,7 +164,10 @@ function* simplerPositions(at: Position): Generator<Position> {
   for (const simpler of smaller(bucket, 0)) yield { ...at, bucket: simpler };
 }
 
-/** Returns whole numbers from `least` to below `value`: the smallest, one between, the largest. */
+/**
+ * Returns up to three whole numbers from `least` to `value` - 1: the smallest, one in the middle
+ * and the largest.
+ */
 function smaller(value: number, least: number): readonly number[] {
   const all = [least, Math.floor((least + value) / 2), value - 1];
   return [...new Set(all)].filter((it) => it >= least && it < value);
@@ -193,7 +197,10 @@ function* smallerSlices(it: Case): Generator<Case> {
  */
 const leastLength = 2;
 
-/** Moves a fault from one grid to a smaller one: to the same row and column, modulo the new size. */
+/**
+ * Moves a fault from one grid to a smaller one. The row and the column of the fault are taken
+ * modulo the number of rows and of columns of the smaller grid.
+ */
 function moved(fault: Fault, from: Grid, to: Grid): Fault {
   const place = (tpu: number): number =>
     (Math.floor(tpu / from.columns) % to.rows) * to.columns + ((tpu % from.columns) % to.columns);
@@ -239,8 +246,8 @@ function* fewerSteps(it: Case): Generator<Case> {
 }
 
 /**
- * Moves faults to positions that the run has. If the run does not have the step, batch, bucket or
- * hop of a fault, the last one that the run has takes its place.
+ * Moves faults to positions that exist in the run. If the step, batch, bucket or hop of a fault
+ * does not exist, it is replaced by the last one that exists.
  */
 function within(faults: readonly Fault[], run: CaseRun): readonly Fault[] {
   return faults.map((fault) =>
@@ -282,12 +289,15 @@ function detailsOfRun(run: CaseRun): number {
   );
 }
 
-/** Details of a fault, as one number: its kind counts most, then its position and parameters. */
+/**
+ * Returns the size of a fault's details as one number. The kind of the fault counts most. Its
+ * position and its parameters count less.
+ */
 function detailsOf(fault: Fault): number {
   return 1e6 * rankOf(fault) + detailsOfPosition(fault.at) + parametersOf(fault);
 }
 
-/** `kill`, the first kind, is the simplest. */
+/** Returns the rank of a fault's kind. The kind `kill` comes first and is the simplest. */
 function rankOf({ fault }: Fault): number {
   return faultKinds.indexOf(fault);
 }

@@ -100,7 +100,10 @@ function inProcesses(fault: Fault): Support {
   return 'hops of processes are made on another thread than the cores; use another phase';
 }
 
-/** Says whether a fault of a join has the position of the first join, the only one that has any. */
+/**
+ * Returns true if a fault of a join is at the first join of a worker. Only this position is
+ * possible. Otherwise returns the reason for a message.
+ */
 function atJoin(at: Position): Support {
   const isFirst = 'during' in at && at.during === 'joining' && (at.generation ?? 1) === 1;
   return isFirst || 'a worker has faults when it joins for the first time; use during: joining';
@@ -118,7 +121,10 @@ function inContainers(fault: Fault): Support {
   return inProcesses(fault);
 }
 
-/** Says whether a fault that Docker injects has a right position, group and end. */
+/**
+ * Returns true if Docker can inject the fault at its position, with its groups and for its
+ * duration. Otherwise returns the reason why not.
+ */
 function withDocker(fault: MasterFault | (Fault & { readonly fault: 'partition' })): Support {
   const { at } = fault;
   if ('afterMs' in at) return 'containers take faults at logical positions only';
@@ -160,7 +166,10 @@ function inSimulation(fault: Fault): Support {
   return isOfWorker || 'the simulation has no joins by handshake, no clocks of workers and no MXU';
 }
 
-/** Says whether the simulation can inject a fault of the master or of its disk. */
+/**
+ * Returns true if the simulation can inject a fault of the master or of its disk. Otherwise returns
+ * the reason why not.
+ */
 function ofSimulatedMaster(fault: MasterFault | DiskFault): Support {
   const stopsSteps = ['master-pause', 'master-cut-off', 'disk-full'].includes(fault.fault);
   const isInSteps = 'for' in fault && fault.for?.steps !== undefined;

@@ -33,16 +33,18 @@ export interface Observation {
   readonly notes: readonly { readonly ms: number; readonly note: Note }[];
   /** Stragglers that the run named. */
   readonly stragglers: readonly { readonly ms: number; readonly tpu: number }[];
-  /** Times at which a further master took over the run. Only simulated runs have them. */
+  /** Times at which another master took over the run. Only simulated runs have them. */
   readonly takeovers?: readonly { readonly ms: number }[];
-  /** Time when the pod was ready for the first step, and time when the last step had ended. */
+  /** Time when the pod was ready for the first step. */
   readonly beginMs: number;
+  /** Time when the evaluation began; if the run ended before, the time of that end. */
   readonly endMs: number;
   /** Batches of the evaluation after the training, in order. Only simulated runs have them. */
   readonly evaluation?: readonly CommitSeen[];
   /**
-   * Committed steps, counted from 1, after which the Cloud TPUs had different weights. Batches of
-   * the evaluation count too. Only simulated runs have them.
+   * Steps that were committed although not every Cloud TPU had reported the committed digest of the
+   * weights. After them come such batches of the evaluation. Steps and batches are counted from 1.
+   * Only simulated runs have them.
    */
   readonly disagreements?: readonly number[];
   /** What the disk of the masters has kept of the run. Only simulated runs have it. */
@@ -59,7 +61,10 @@ export interface CommitSeen extends StepValues {
 /** The same run without faults. */
 export interface Reference {
   readonly commits: readonly StepValues[];
-  /** Batches of the evaluation, in order; absent if the run has none or does not record them. */
+  /**
+   * Batches of the evaluation, in order. Absent if the run does not evaluate, or if its batches are
+   * not recorded.
+   */
   readonly evaluation?: readonly StepValues[];
 }
 
@@ -73,8 +78,8 @@ export interface Verdict {
 }
 
 /**
- * What happened to a fault of the plan. Times are in ms. The time of something that never happened,
- * such as a report, is undefined.
+ * What happened to a fault of the plan. Times are in ms. A time is undefined if its event never
+ * happened, for example if the fault was never reported.
  */
 export interface FaultOutcome {
   readonly index: number;
@@ -83,11 +88,14 @@ export interface FaultOutcome {
   /** Time from the injection of the fault to its first report. */
   readonly detectionMs: number | undefined;
   /**
-   * Time from the injection of the fault to the first commit after its first report. If there is no
-   * report, time to the first commit after the injection.
+   * Time from the injection of the fault to the first commit after its first report. Without a
+   * report, time from the injection to the first commit after the injection.
    */
   readonly recoveryMs: number | undefined;
-  /** Cloud TPU that the first report names: null if it names none, undefined without a report. */
+  /**
+   * Cloud TPU that the first report names. It is null if the report names no Cloud TPU, and
+   * undefined if there is no report.
+   */
   readonly blamed: number | null | undefined;
 }
 
@@ -143,9 +151,11 @@ export function outcomesOf(
 /**
  * Returns the first report of a fault after its injection. The fault `slow` is reported as a
  * straggler. A fault of the master or of its disk is reported by the next master that takes over.
- * Every other fault is reported as a loss, a suspicion or a quarantine. A report may name a Cloud
- * TPU that this fault does not hit. If another fault that explains the report was injected before
- * it, the report is about the other fault and does not count.
+ * Every other fault is reported as a loss, a suspicion or a quarantine.
+ *
+ * A report may name a Cloud TPU that this fault does not hit. Such a report does not count if
+ * another fault explains it. Another fault explains the report if it hits this Cloud TPU and was
+ * injected before the report.
  */
 function reportOf(
   { index, fault, ms: injectedMs, hit }: Injected,
@@ -159,7 +169,7 @@ function reportOf(
   });
 }
 
-/** Returns the reports of the kind by which a fault is noticed. */
+/** Returns all reports of the kind by which the given fault is noticed. */
 function reportsFor(fault: Fault, seen: Observation): readonly Report[] {
   const { notes, stragglers, takeovers = [] } = seen;
   if (fault.fault === 'slow') return stragglers;
@@ -175,7 +185,7 @@ interface Injected {
   readonly index: number;
   readonly fault: Fault;
   readonly ms: number;
-  /** Cloud TPUs that the fault may hit. They explain a report. */
+  /** Cloud TPUs that the fault may hit. The fault explains a report that names one of them. */
   readonly hit: readonly number[];
 }
 
@@ -225,7 +235,10 @@ function judgeWeights(seen: Observation, reference: Reference | undefined): Verd
   return lost === undefined ? { expectation, holds: true, found } : broken(lost);
 }
 
-/** Names a checkpoint that a run has lost, as {@link lostCheckpoint} does. */
+/**
+ * Names the first checkpoint that a run has lost; undefined if there is none. See
+ * {@link lostCheckpoint}.
+ */
 export function lostCheckpointIn({
   kept,
   outcome,
@@ -288,7 +301,8 @@ function judgeRecovery(
   outcomes: readonly FaultOutcome[],
 ): readonly (Verdict | undefined)[] {
   const injected = outcomes.filter(({ injectedMs }) => injectedMs !== undefined);
-  // After a fault in the evaluation no step is left to commit. The run recovers by ending `done`.
+  // In a run that is done, no commit follows a fault in the evaluation. So `recovery.time` is not
+  // judged for such a fault.
   const lastMs = seen.outcome === 'done' ? (seen.commits.at(-1)?.ms ?? 0) : Number.MAX_VALUE;
   const inTraining = injected.filter(({ injectedMs }) => (injectedMs ?? 0) <= lastMs);
   const times = (all: readonly FaultOutcome[], name: 'detectionMs' | 'recoveryMs') =>
@@ -314,14 +328,17 @@ function repeatedSteps({ notes, commits }: Observation): number {
   }, 0);
 }
 
-/** Returns the number of committed steps that a return to a checkpoint (`rolled-back`) has kept. */
+/**
+ * Returns the number of committed steps that were kept in a return to a checkpoint (`rolled-back`).
+ */
 export function stepsKept({ cause }: Note): number {
   return Number(/after (\d+)/.exec(cause)?.[1] ?? 0);
 }
 
 /**
- * Judges whether all values satisfy the bound `text`. The verdict shows a value that does not, or
- * else the largest value. `name` is the name of the expectation.
+ * Judges whether all values satisfy the bound `text`. The verdict shows the first value that does
+ * not satisfy the bound. If there is no such value, the verdict shows the largest value. `name` is
+ * the name of the expectation.
  */
 function bounded(
   name: string,
@@ -380,7 +397,7 @@ function judgeGoodput(text: string, seen: Observation): Verdict {
   return { expectation: `goodput: ${text}`, holds, found: `${(100 * share).toFixed(1)} %` };
 }
 
-/** Committed steps of a run, and the time in which they were trained. Times in ms. */
+/** Committed steps of a run, and the times when the training began and ended. Times are in ms. */
 export interface TimedCommits extends Pick<Observation, 'beginMs' | 'endMs'> {
   readonly commits: readonly Pick<CommitSeen, 'wallMs'>[];
 }

@@ -146,8 +146,8 @@ export function damageCheckpoint(): Unplaced<PlacedFault> {
 }
 
 /**
- * Returns a fault: the Cloud TPUs are divided into groups, and messages from one group to another
- * are lost. The master belongs to the first group.
+ * Returns a fault: the Cloud TPUs are divided into groups, and nothing passes from one group to
+ * another. What was sent arrives when the fault ends. The master belongs to the first group.
  */
 export function partition(
   first: readonly number[],

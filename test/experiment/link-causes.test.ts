@@ -17,7 +17,7 @@ const slices: fc.Arbitrary<Torus> = fc
 
 interface Delay {
   readonly tpu: number;
-  /** Phase to which the report of the Cloud TPU adds the time for which it stands still. */
+  /** Phase to which the report counts the time for which the Cloud TPU stands still. */
   readonly phase: 'compute' | 'all-reduce';
   /** Number of rounds before the Cloud TPU stands still. */
   readonly rounds: number;

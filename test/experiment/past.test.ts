@@ -109,7 +109,7 @@ describe('another master continues a run after the first and all workers were lo
       ...{ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused: [] },
     });
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // The earlier masters report two recoveries. The change to this master counts as the third.
+    // Under the earlier masters there were two recoveries. The start of this master is the third.
     expect(reportOf(events).recoveries).toBe(3);
     expect(causesOf(events, 'rolled-back')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
@@ -180,7 +180,7 @@ describe('another master continues a run with the workers of the first', () => {
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // The earlier masters report two recoveries. The change to this master counts as the third.
+    // Under the earlier masters there were two recoveries. The start of this master is the third.
     expect(reportOf(events).recoveries).toBe(3);
   });
 

@@ -85,8 +85,8 @@ describe('the wait of the others', () => {
       ...[report(2, [1, 20, 85, 0, 0]), report(3, [1, 40, 80, 0, 0])],
     ];
     // Cloud TPU 1 is the slowest: its own work takes 91 ms. Cloud TPUs 0 and 2 work for 21 ms and
-    // wait for 70 ms. Cloud TPU 1 caused all of this wait, since 91 - 21 = 70. Cloud TPU 3 works for
-    // 41 ms and waits for 65 ms. Cloud TPU 1 caused only 91 - 41 = 50 ms of this wait.
+    // wait for 70 ms. Cloud TPU 1 caused all of this wait, since 91 - 21 = 70. Cloud TPU 3 works
+    // for 41 ms and waits for 65 ms. Cloud TPU 1 caused only 91 - 41 = 50 ms of this wait.
     expect(timing(reports)).toEqual({
       ...{ slowestPhase: 'compute', slowestSince: 1 },
       ...{ waitMs: (70 + 70 + 65) / 3, causedMs: (70 + 70 + 50) / 3 },

@@ -16,7 +16,7 @@ export interface Slice {
   readonly workers: readonly AllReduce[];
   /** Returns the vector that a chip has in the bucket with index `bucket`, without copying it. */
   vector(bucket: number, chip: number): Float32Array;
-  /** Returns the place where a worker has the sum of the bucket after its all-reduce. */
+  /** Returns the vector in which a worker has the sum of the bucket after the all-reduce. */
   sum(bucket: number, worker: number): Float32Array;
   sentBytes(): Float64Array;
 }

@@ -12,7 +12,7 @@ import { allPhases, positionIn } from '../../src/fault/random-plan.ts';
 import { supported } from '../../src/fault/support.ts';
 import { mulberry32 } from '../../src/numerics/generator.ts';
 
-/** Arbitrary faults that a random plan may contain. No kind of pod can inject all of them. */
+/** Arbitrary faults that a random plan may contain. Some kinds of pods can inject only some. */
 const faults: fc.Arbitrary<Fault> = fc
   .record({
     kind: fc.constantFrom(...drawableKinds),

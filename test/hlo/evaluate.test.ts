@@ -159,8 +159,8 @@ describe('changes of shape', () => {
 const smallDims = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 0, maxLength: 2 });
 
 /**
- * Returns the sum of `products` in the order that the MXU has. First the 128 products of each tile
- * are summed. Then the sums of the tiles are summed. Both sums are taken in order.
+ * Returns the sum of `products` in the order of the MXU. A tile has 128 products, which are added
+ * one after another. Then the sums of the tiles are added one after another.
  */
 function tiled(products: readonly number[]): number {
   let total = 0;
@@ -173,8 +173,8 @@ function tiled(products: readonly number[]): number {
 }
 
 /**
- * Returns the f32 product of two f32 numbers. If the magnitude of the exact product is below 2^-126,
- * the smallest normal f32, returns +0. Otherwise rounds the exact product to f32.
+ * Returns the product of two f32 numbers, rounded to f32. Returns +0 if the magnitude of the exact
+ * product is below 2^-126, the smallest normal f32.
  */
 function times(a: number, b: number): number {
   return Math.abs(a * b) < 2 ** -126 ? 0 : Math.fround(a * b);
@@ -626,8 +626,8 @@ test('all-reduce folds replicas in order by default, or calls a given function',
     parameters: [literal('f32', [2], [v, r]), literal('f32', [], [r])],
   }));
   const results = evaluateReplicas(module, replicas);
-  // The sum of the first elements is ((1 + 2^24) + 1) − 2^24, in order of the replicas. In f32, both
-  // 1 + 2^24 and 2^24 + 1 round to 2^24, so this sum is 0.
+  // In order of the replicas, the sum of the first elements is ((1 + 2^24) + 1) − 2^24. In f32, the
+  // results of both additions round to 2^24, so this sum is 0.
   for (const { values } of results) expect(values.map(valuesOf)).toEqual([[0, 6], [6], [-0, -6]]);
   const last = evaluateReplicas(module, replicas, { allReduce: (values) => values[3]! });
   expect(valuesOf(last[0]!.values[0]!)).toEqual([-(2 ** 24), 3]);

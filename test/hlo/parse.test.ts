@@ -9,8 +9,8 @@ import { valuesOf } from '../../src/numerics/literal.ts';
 import { arbitraryModule } from './programs.ts';
 
 /**
- * HLO text as XLA's tools write it. Unlike the text that this project prints, it has layouts,
- * comments, shapes of operands, and some names without a percent sign.
+ * HLO text as XLA's tools may write it. It has layouts, comments, shapes of operands, and some
+ * names without a percent sign.
  */
 const foreign = `HloModule jit_f, is_scheduled=true, entry_computation_layout={(f32[2,3]{1,0})->(f32[3]{0})}, input_output_alias={ {0}: (0, {}, may-alias) }
 

@@ -73,7 +73,7 @@ export function arbitraryModule(options: ProgramOptions = {}): fc.Arbitrary<Prog
 
 /**
  * Returns a literal of random elements. Most elements are small. If `specials` is true, some are
- * special values, such as NaN. The elements depend only on `key` and `shape`, and on `specials`.
+ * special values, such as NaN. Equal arguments give equal elements.
  */
 export function randomLiteral(shape: ArrayShape, key: Key, specials = true): Literal {
   const values = Array.from({ length: elementCount(shape) }, (_, i) =>
@@ -565,8 +565,8 @@ function convolutionOf(builder: Builder): HloInstruction {
 }
 
 /**
- * Returns a random window over `base` elements. Its padding may be negative, which removes elements
- * after the dilation, but never more than there are.
+ * Returns a random window over a dimension with `base` elements. The padding may be negative. A
+ * negative padding removes elements of the dilated dimension, but never more than there are.
  */
 function windowOf(builder: Builder, base: number, dilates: boolean): WindowDimension {
   const window = b.windowDimension({
@@ -604,23 +604,23 @@ function precisionOf(builder: Builder): Precision {
 }
 
 /**
- * Returns an initial value for a reduction with the given body. In a program with `isPlain`, this
- * is the value that changes no result: 0 for sums, the least value for maxima.
+ * Returns an initial value for a reduction with the given body. If the option `isPlain` is true,
+ * the initial value changes no result: it is 0 for a sum, and the least value for a maximum.
  */
 function initOf(builder: Builder, type: ElementType, body: HloComputation): HloInstruction {
   if (!builder.options.isPlain) return builder.like(arrayShape(type, []));
   return b.scalar(type, body === b.maximizer(type) ? leastOf(type) : 0);
 }
 
-/** The identity of `maximum`: the least value of the type. */
+/** Returns the least value of a type. As an operand of `maximum`, it never changes the result. */
 function leastOf(type: ElementType): number {
   if (type === 's32') return -(2 ** 31);
   return type === 'u32' || type === 'pred' ? 0 : Number.NEGATIVE_INFINITY;
 }
 
 /**
- * Returns the body of an argmax. It selects the pair with the greater first element, and the left
- * pair at a tie.
+ * Returns the body of an argmax. The body takes two pairs, and selects the one with the greater
+ * first element. If the first elements are equal, it selects the left pair.
  */
 function greaterPair(builder: Builder, scalars: readonly ArrayShape[]): HloComputation {
   const parameters = [...scalars, ...scalars].map((shape, i) => b.parameter(i, shape));

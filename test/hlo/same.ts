@@ -1,9 +1,9 @@
 import type { HloComputation, HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
 
 /**
- * Returns the path of the first difference between two modules, or undefined. Shared instructions
- * count too: if two operands are the same object in one module, they must be the same object in the
- * other.
+ * Returns the path of the first difference between two modules; undefined if they are equal. If two
+ * operands are the same object in one module, they must also be the same object in the other one.
+ * If not, this counts as a difference.
  */
 export function difference(a: HloModule, b: HloModule): string | undefined {
   const pairs = new Map<object, object>();
@@ -35,8 +35,8 @@ function shared(x: object): x is HloInstruction | HloComputation {
 }
 
 /**
- * Returns the keys of all properties that are not undefined. So `name: undefined` counts as equal
- * to a missing name.
+ * Returns the keys of all properties whose value is not undefined. So an object with `name:
+ * undefined` counts as equal to an object without `name`.
  */
 function keysOf(x: object): string[] {
   return Object.keys(x).filter((key) => Reflect.get(x, key) !== undefined);

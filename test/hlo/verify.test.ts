@@ -115,7 +115,7 @@ describe('an invalid instruction is refused with one line', () => {
 });
 
 describe('verify', () => {
-  /** The message of `verify` for a module with this root, or `nothing` if the module is valid. */
+  /** Returns the message of `verify` for a module with this root; `nothing` if it is valid. */
   function problem(root: HloInstruction, aliases: readonly Alias[] = []): string {
     const parameters = postOrder(root).filter((it) => it.opcode === 'parameter');
     return problemOf(b.module('bad', parameters, root, aliases));

@@ -55,7 +55,7 @@ function batchOf(size: number, labels = Array.from({ length: size }, (_, i) => i
   return { images, labels: literal('s32', [size], labels) };
 }
 
-/** The rows of a batch that replica `r` of `replicas` receives. */
+/** Returns the images and labels of a batch that replica `r` of `replicas` replicas receives. */
 function shard({ images, labels }: Batch, r: number, replicas: number): Literal[] {
   return [images, labels].map(({ shape, data }) => {
     const [batch, ...dims] = shape.dims;
@@ -81,7 +81,7 @@ function largestRelative(found: readonly number[], expected: readonly number[]):
   return Math.max(...found.map((x, i) => Math.abs(x - expected[i]!))) / scale;
 }
 
-/** Returns the values of all parameters, images and labels of a gradient step, by instruction. */
+/** Maps the instructions for parameters, images and labels of a gradient step to their values. */
 function leavesOf(program: StepProgram, batch: Batch): Map<HloInstruction, Values> {
   const leaves = new Map<HloInstruction, Values>();
   for (const it of postOrder(program.module.entry.root)) {

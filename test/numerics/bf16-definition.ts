@@ -1,8 +1,9 @@
 /**
- * Returns the bf16 nearest to the f32 `value`, by definition: the nearest multiple of `quantum`,
- * and of two equally near multiples the even one. `quantum` is the distance between neighbouring
- * bf16 numbers around the value: see {@link bf16Quantum}. A result of 2^128 or more becomes
- * infinity. A result below the smallest normal number, 2^-126, becomes zero. Both keep the sign.
+ * Rounds the f32 `value` to bf16, by definition. `quantum` is the distance between neighbouring
+ * bf16 numbers around the value; {@link bf16Quantum} returns it. The result is the multiple of
+ * `quantum` that is nearest to the value. If two multiples are equally near, the result is the even
+ * one. A result with a magnitude of 2^128 or more becomes infinity. A result with a magnitude below
+ * 2^-126, the smallest normal number, becomes zero. Infinity and zero keep the sign.
  *
  * All f64 operations of this function are exact, because `quantum` is a power of two.
  */
@@ -17,9 +18,10 @@ export function bf16ByDefinition(value: number, quantum: number): number {
 }
 
 /**
- * Returns the distance between neighbouring bf16 numbers around a value, from the biased exponent
- * of its f32. A bf16 has 8 significant bits, so the distance is 2^(e−7), where
- * 2^e ≤ |value| < 2^(e+1) and e is at least −126.
+ * Returns the distance between neighbouring bf16 numbers around a value. `biasedExponent` is the
+ * exponent field of the value as f32. Let e be the exponent of the value, so that
+ * 2^e ≤ |value| < 2^(e+1). If e is below −126, e counts as −126. A bf16 has 8 significant bits, so
+ * the distance is 2^(e−7).
  */
 export function bf16Quantum(biasedExponent: number): number {
   return 2 ** (Math.max(biasedExponent, 1) - 127 - 7);

@@ -25,7 +25,7 @@ const functions = {
 type Name = keyof typeof functions;
 
 /**
- * Returns the distance between neighbouring f32 numbers around a number (a unit in the last place).
+ * Returns a unit in the last place of `x`: the distance between neighbouring f32 numbers around it.
  */
 function ulp(x: number): number {
   const exponent = (bitsFromF32(Math.abs(x)) >>> 23) - 127;

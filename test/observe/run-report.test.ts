@@ -44,7 +44,7 @@ function pageOf(run: RecordedRun, name = 'folder'): XmlElement {
   return parsePage(reportPage(runReport(name, run, 'pod train')));
 }
 
-/** The picture with an id, and all hints in it. */
+/** Returns the texts of all hints (`title` elements) in the picture with the given id. */
 function hintsOf(page: XmlElement, id: string): readonly string[] {
   const picture = elements(page, 'svg').find(({ attributes }) =>
     attributes['aria-labelledby']?.startsWith(`${id}-`),
@@ -166,7 +166,7 @@ describe('many steps', () => {
   });
 });
 
-/** Returns the attributes of an element and of all elements in it, without labels in words. */
+/** Returns the attributes of an element and of all elements in it, except `aria-label`. */
 function drawnIn(root: XmlElement): readonly unknown[] {
   return attributesIn(root).map(({ 'aria-label': _, ...drawn }) => drawn);
 }

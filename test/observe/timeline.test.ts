@@ -95,8 +95,8 @@ describe('the timeline of a run', () => {
       ...[false, false, false, false, true, false],
     ]);
     expect(timeline.incidents.map(({ kind }) => kind)).toEqual(['lost', 'rolled-back', 'master']);
-    // Steps 2 and 3 ran again after the return to the checkpoint. Step 4 ran again after its
-    // interruption, and once more under the second master.
+    // `ranAgain` counts four repetitions. Steps 2 and 3 ran again after the return to the
+    // checkpoint. Step 4 ran again after its interruption, and once more under the second master.
     expect(figuresOf(run, timeline)).toMatchObject({ committed: 5, ranAgain: 4 });
   });
 

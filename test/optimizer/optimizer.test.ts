@@ -12,8 +12,9 @@ const f32 = Math.fround;
 const vector = (values: readonly number[]): Literal => literal('f32', [values.length], values);
 
 /**
- * Runs an optimizer for some steps. `gradients[step]` has one gradient for each parameter. Returns
- * the weights and the state after the last step, and the learning rates of all steps.
+ * Runs an optimizer for one step for each entry of `gradients`. An entry has one gradient for each
+ * parameter. Returns the weights and the state after the last step, and the learning rates of all
+ * steps.
  */
 function run(
   optimizer: Optimizer,

@@ -38,7 +38,7 @@ const schedules = fc.letrec<{ any: Schedule; base: Schedule }>((tie) => ({
   ),
 })).any;
 
-/** Learning rate of a step, computed as HLO as on the device. */
+/** Computes the learning rate of a step with an HLO program, as a Cloud TPU does. */
 function onDevice(schedule: Schedule, step: number): number {
   const counter = parameter(0, arrayShape('s32', []));
   const program = module('rate', [counter], rateOf(schedule, counter));

@@ -15,14 +15,17 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { requireCompiled } from '../cluster/compiled.ts';
 
-/** Folder of a user's project. It has the packed package and, as links, the packages it needs. */
+/**
+ * Folder of a user's project. Its `node_modules` has the packed package, and links to the other
+ * packages that are installed in this repository.
+ */
 const project = mkdtempSync(join(realpathSync(tmpdir()), 'package-'));
 const modules = join(project, 'node_modules');
 afterAll(() => rmSync(project, { recursive: true }));
 
 beforeAll(() => {
   requireCompiled();
-  // `--ignore-scripts`, because the script `prepare` would build the package again.
+  // Without `--ignore-scripts`, npm would run the script `prepare`, which builds the package again.
   run('npm', ['pack', '--ignore-scripts', '--pack-destination', project], '.');
   mkdirSync(join(modules, 'tpu-pod'), { recursive: true });
   const tarball = readdirSync(project).find((name) => name.endsWith('.tgz')) ?? '';
@@ -39,7 +42,10 @@ function write(name: string, value: unknown): void {
   writeFileSync(join(project, name), JSON.stringify(value));
 }
 
-/** Runs a program in the project. Fails, with the output of the program, if it does not end with 0. */
+/**
+ * Runs a program in the project and returns its standard output. If its exit code is not 0, fails
+ * with its output as the message.
+ */
 function run(program: string, args: readonly string[], cwd: string = project): string {
   const { status, stdout, stderr, error } = spawnSync(program, args, { cwd, encoding: 'utf8' });
   if (error !== undefined) throw error;
@@ -47,7 +53,7 @@ function run(program: string, args: readonly string[], cwd: string = project): s
   return stdout;
 }
 
-/** Checks the types of files of the project with the compiler. */
+/** Checks the types of the given files of the project with the TypeScript compiler. */
 function checkTypes(options: Readonly<Record<string, unknown>>, files: readonly string[]): void {
   const compilerOptions = {
     target: 'es2023',

@@ -21,7 +21,10 @@ function allowed(it: string): string {
   return it.replace(/[^\t\n\r -\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, '\ufffd');
 }
 
-/** Returns what a parser makes of the markup: neighbouring texts become one, empty texts vanish. */
+/**
+ * Returns what a parser reads from the text of `markup`. In this text, neighbouring texts cannot be
+ * told apart, so they become one text. Empty texts are lost.
+ */
 function seen(markup: Markup): XmlElement | string {
   if (typeof markup === 'string') return allowed(markup);
   const given = Object.entries(markup.attributes).map(([key, it]) => [key, allowed(String(it))]);

@@ -6,7 +6,7 @@ const value = fc.double({ min: -1e15, max: 1e15, noNaN: true });
 const length = fc.double({ min: 0, max: 1e13, noNaN: true });
 const range = { from: 100, to: 1100 };
 
-/** Periods in order, each a pair of times in ms. */
+/** Lists of periods in order of time. A period has the times of its begin and end, in ms. */
 const pieces = fc.array(fc.tuple(length, length), { minLength: 1, maxLength: 6 }).map((all) => {
   let ms = 0;
   return all.map(([pause, long]) => {

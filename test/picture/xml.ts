@@ -12,8 +12,9 @@ const token = new RegExp(
 );
 
 /**
- * Parses the subset of XML that pictures have. Throws for anything that is not well-formed: tags
- * that do not match, an attribute twice, a bare `&` or `<`, a character that XML forbids.
+ * Parses the subset of XML that pictures have. Throws if the text is not well-formed: if tags do
+ * not match, if an element has an attribute twice, if `&` or `<` is not escaped, or if the text has
+ * a character that XML forbids.
  */
 export function parseXml(text: string): XmlElement {
   if (/[^\t\n\r -\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u.test(text)) {
@@ -41,14 +42,14 @@ export function parseXml(text: string): XmlElement {
   return only;
 }
 
-/** Parses a page: a document type and one element. */
+/** Parses an HTML page, which consists of a document type and one element. */
 export function parsePage(text: string): XmlElement {
   const start = '<!DOCTYPE html>\n';
   if (!text.startsWith(start)) throw new Error('no document type');
   return parseXml(text.slice(start.length).trimEnd());
 }
 
-/** Returns all elements of a name, in the order of the document. */
+/** Returns all elements with the name `name`, in the order of the document. */
 export function elements(root: XmlElement, name: string): readonly XmlElement[] {
   const inside = root.children.flatMap((it) => (typeof it === 'string' ? [] : elements(it, name)));
   return root.name === name ? [root, ...inside] : inside;

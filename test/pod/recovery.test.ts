@@ -19,8 +19,8 @@ const quiet: Scenario = {
 };
 
 /**
- * Simulates a scenario and checks what must hold in every scenario: no invariant is violated; each
- * step is committed once, in order and with the right weights; a failure names a Cloud TPU.
+ * Simulates a scenario. Checks that no invariant is violated, and that each step is committed once,
+ * in order and with the right weights. If the run fails, checks that the message names a Cloud TPU.
  */
 function check(scenario: Scenario): Outcome {
   const outcome = simulate(scenario);
@@ -84,8 +84,8 @@ const processes = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
 });
 
 /**
- * With these seeds the simulator once found a defect: a spare offered parameters that its last step
- * had partly overwritten.
+ * With these seeds the simulator once found a defect. A worker that waited as a spare offered its
+ * parameters to others, although its last step had overwritten a part of them.
  */
 test('seeds that once found defects', () => {
   const chances = {

@@ -15,10 +15,10 @@ import {
 } from '../../src/pod/worker.ts';
 
 /**
- * Input of the simulator, which runs a slice in virtual time. It simulates the masters (one after
- * another, sometimes two at a time), their commit log, the workers, and the messages between them,
- * and injects random faults into all of these. Program 0 trains. Program 1 takes its parameters
- * from program 0 and evaluates at the end.
+ * Input of the simulator, which runs a slice in virtual time. The simulator has masters, their
+ * commit log, workers, and messages. One master follows another; sometimes there are two at a time.
+ * The simulator injects random faults into masters, workers and messages. Program 0 trains. Program
+ * 1 evaluates after the training, with the parameters of program 0.
  */
 export interface Scenario {
   readonly seed: number;
@@ -26,8 +26,8 @@ export interface Scenario {
   readonly steps: number;
   readonly policy: RecoveryPolicy;
   /**
-   * Kind of the workers. Processes read messages during a step. Threads do not, so a flag in shared
-   * memory interrupts their steps.
+   * Kind of the workers. A process reads messages during a step. A thread does not, so only a flag
+   * in shared memory can interrupt its step.
    */
   readonly workers: 'threads' | 'processes';
   /**
@@ -43,11 +43,11 @@ export interface Chances {
   readonly lost: number;
   /** Probability that a message arrives twice. */
   readonly repeated: number;
-  /** Probability that a message takes up to 400 ms, so that later messages overtake it. */
+  /** Probability that a message takes up to 400 ms. Later messages can then overtake it. */
   readonly late: number;
   /**
-   * Probability that a worker crashes in a step or while it loads. Adopted Cloud TPUs that the
-   * worker hosts are lost with it.
+   * Probability that a worker crashes in a step or while it loads. If the worker hosts adopted
+   * Cloud TPUs, these are lost too.
    */
   readonly crash: number;
   /** Probability that a worker hangs for up to 20 s in a step or while it loads. */
@@ -55,8 +55,8 @@ export interface Chances {
   /** Probability that the weights of a worker are corrupted before or after a step. */
   readonly corrupt: number;
   /**
-   * Probability that a worker dies before it joins. The program that started the worker reports its
-   * death to the master.
+   * Probability that a worker dies before it joins. The program that has started the worker tells
+   * the master that the worker has died.
    */
   readonly stillborn: number;
   /** Probability that a replacement for a lost worker never starts. */
@@ -73,8 +73,8 @@ export interface Chances {
   /** Probability that a master pauses for up to 5 s between two of its actions. */
   readonly masterPaused: number;
   /**
-   * Probability that a process which looks for a master does not try the newest master, but one
-   * that is chosen at random and may be older.
+   * When a process looks for a master, it normally tries the newest master. `stray` is the
+   * probability that it tries a random master instead, which may be an older one.
    */
   readonly stray: number;
 }
@@ -94,19 +94,21 @@ export interface Outcome {
   /** Number of masters that the run had in all. */
   readonly masters: number;
   /**
-   * How many masters were superseded, that is, ended because they learned of a newer master:
-   * `byLog` counts those that learned of it from the log, `byWorker` those that learned of it from
-   * a worker.
+   * Number of masters that ended because they learned of a newer master. `byLog` counts those that
+   * read of the newer master in the log. `byWorker` counts those that heard of it from a worker.
    */
   readonly superseded: { readonly byLog: number; readonly byWorker: number };
   /**
-   * Number of workers that became spares, because another worker had their Cloud TPU when they
-   * looked for a master.
+   * Number of workers that became spares. A worker becomes a spare if it looks for a master and
+   * another worker already has its Cloud TPU.
    */
   readonly spares: number;
 }
 
-/** Weights of a worker. They are right if `value` equals {@link weightsAfter} of `steps`. */
+/**
+ * Weights of a worker after `steps` training steps. They are right if `value` is the digest that
+ * {@link weightsAfter} returns for `steps`.
+ */
 interface Weights {
   readonly steps: number;
   readonly value: string;
@@ -116,8 +118,8 @@ interface Weights {
 interface Life {
   readonly tpu: number;
   /**
-   * For an adopted Cloud TPU, the worker whose process hosts it. Undefined for a worker with its
-   * own process or thread.
+   * The worker of an adopted Cloud TPU runs in the process of another worker. `host` is this other
+   * worker. Undefined for a worker with its own process or thread.
    */
   readonly host: Life | undefined;
   state: WorkerState;
@@ -129,7 +131,7 @@ interface Life {
   connection: number;
   /**
    * Two sets of weights. Set 0 has weights after an even number of steps, set 1 after an odd
-   * number.
+   * number. So a step reads one set and writes the other.
    */
   readonly sets: [Weights, Weights];
   readonly inbox: ToWorker[];
@@ -146,8 +148,8 @@ interface Boss {
   readonly name: string;
   state: MasterState;
   /**
-   * One entry for each Cloud TPU, by number: the worker that has the Cloud TPU in the view of this
-   * master.
+   * For each Cloud TPU, by number: the worker to which this master has given the Cloud TPU.
+   * Undefined if it has given the Cloud TPU to no worker.
    */
   readonly lives: (Life | undefined)[];
   /** Actions that the master has still to perform, in order. */
@@ -157,13 +159,14 @@ interface Boss {
   isEnded: boolean;
   isStopping: boolean;
   /**
-   * True if this master must still write the initial weights to all workers, because the log had no
-   * commit when the master started.
+   * True if this master must still write the initial weights to all workers. A master must do this
+   * if the log had no commit when the master started.
    */
   mustWrite: boolean;
   /**
-   * Number of committed steps at this master's last rollback; 0 if it had none. At a rollback, all
-   * copies of the newest weights were lost, so these committed steps may run again.
+   * Number of committed steps at the last rollback of this master; 0 if there was none. The slice
+   * rolls back because all copies of the newest weights are lost. So committed steps below this
+   * number may run again.
    */
   repeatsTo: number;
 }
@@ -191,11 +194,11 @@ class Simulation {
   readonly #scenario: Scenario;
   readonly #options: MasterOptions;
   readonly #random: () => number;
-  /** Future actions, sorted so that the next action is the last element. */
+  /** Future actions, latest first. So the next action is the last element. */
   readonly #agenda: { readonly ms: number; readonly act: () => void }[] = [];
   /**
-   * One entry for each Cloud TPU, by number: the Cloud TPU's own process or thread. While another
-   * worker hosts the Cloud TPU, its own process may wait as a spare.
+   * For each Cloud TPU, by number: its own worker, which has its own process or thread. If another
+   * worker has adopted the Cloud TPU, its own worker may wait as a spare.
    */
   readonly #lives: (Life | undefined)[];
   readonly #log: LogContents = new LogContents();
@@ -287,8 +290,8 @@ class Simulation {
   }
 
   /**
-   * Runs `act` after `ms`. If the worker hangs then, runs `act` when it no longer hangs. Does
-   * nothing if the worker is dead.
+   * Runs `act` after `ms` ms. If the worker hangs at that time, waits until the worker no longer
+   * hangs. If the worker is dead, does not run `act`.
    */
   #whenAwake(life: Life, ms: number, act: () => void): void {
     this.#in(ms, () => {
@@ -305,8 +308,8 @@ class Simulation {
     const life = newLife(tpu);
     this.#lives[tpu] = life;
     const { stillborn } = this.#scenario.chances;
-    // The fault `stillborn` was added to the simulator later. If its probability is 0, no random
-    // number is drawn here, so that old seeds still give the same runs as before.
+    // Some tests have seeds from the time before the fault `stillborn` existed. In these tests its
+    // probability is 0. No random number may be drawn here then, so that the runs stay the same.
     if (stillborn > 0 && this.#happens(stillborn)) {
       this.#faults++;
       this.#in(this.#random() * 100, () => this.#dieBeforeJoining(life));
@@ -314,9 +317,9 @@ class Simulation {
   }
 
   /**
-   * Lets a worker die before it joins, and reports its death to the leading master. If this master
-   * has ended or pauses, or another worker has the Cloud TPU when the report arrives, restarts the
-   * worker instead.
+   * Lets a worker die before it joins, and tells the leading master, which may then replace the
+   * worker. Restarts the worker itself in two cases: if the leading master has ended or pauses, or
+   * if the worker's Cloud TPU is no longer vacant when the master learns of the death.
    */
   #dieBeforeJoining(life: Life): void {
     const { tpu } = life;
@@ -337,9 +340,9 @@ class Simulation {
   }
 
   /**
-   * True if the worker is still the one for its Cloud TPU. For a worker with its own process or
-   * thread: true until it is replaced. For the worker of an adopted Cloud TPU: true while it is
-   * connected to the master that gave it the Cloud TPU.
+   * True if the worker still belongs to its Cloud TPU. A worker with its own process or thread
+   * belongs to its Cloud TPU until another process or thread replaces it. The worker of an adopted
+   * Cloud TPU belongs to it while it is connected to the master that gave it the Cloud TPU.
    */
   #isPresent(life: Life): boolean {
     if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
@@ -381,8 +384,8 @@ class Simulation {
   }
 
   /**
-   * Breaks the worker's connection. The worker notices at once, and connects again unless it is
-   * that of an adopted Cloud TPU. The master notices when it has done the actions in its queue.
+   * Breaks the connection of a worker. The worker notices this at once. If it has its own process,
+   * it then connects again. The master notices after the actions in its queue.
    */
   #disconnect(life: Life): void {
     const { boss } = life;
@@ -401,8 +404,8 @@ class Simulation {
   }
 
   /**
-   * Tells a master that a worker has exited, unless the worker no longer has its Cloud TPU at this
-   * master.
+   * Tells a master that a worker has exited. Does nothing if the master has given the Cloud TPU to
+   * another worker in the meantime.
    */
   #giveExited(boss: Boss, life: Life, reason: string): void {
     const event: MasterEvent = { kind: 'exited', tpu: life.tpu, reason };
@@ -457,8 +460,8 @@ class Simulation {
   }
 
   /**
-   * By chance, lets a worker lose its connection, crash or hang, each at most 60 ms from now. All
-   * three can happen to the same worker.
+   * By chance, lets a worker lose its connection, crash, or hang. Each of these happens within 60
+   * ms, and more than one can happen to the same worker.
    */
   #befall(life: Life): void {
     const { crash, hang, broken } = this.#scenario.chances;
@@ -642,9 +645,9 @@ class Simulation {
   }
 
   /**
-   * Starts a new master after the end or pause of `boss`, unless another master leads already or
-   * the run is over. If `boss` has come back from a pause, a new master starts in half of the
-   * cases.
+   * Starts a new master in place of `boss`, which has ended or paused. Does nothing if another
+   * master already leads or the run is over. If the pause of `boss` is already over, starts a new
+   * master in half of the cases.
    */
   #startNext(boss: Boss): void {
     if (boss !== this.#leader() || this.#isOver()) return;
@@ -685,8 +688,8 @@ class Simulation {
   }
 
   /**
-   * Appends a record to the log. Returns false if the master ends before or just after the write,
-   * or if the log shows that a newer master leads. Otherwise returns true.
+   * Lets a master append a record to the log. Returns true if the master may go on. Returns false
+   * if the master has ended, or if it has found in the log that a newer master leads.
    */
   #append(boss: Boss, record: LogRecord): boolean {
     this.#mayLose(boss);
@@ -854,8 +857,8 @@ class Simulation {
   }
 
   /**
-   * Replaces the worker of a lost Cloud TPU by a new worker. If the Cloud TPU's own process lives
-   * but is not connected to this master, starts no new worker, because that process connects by
+   * Replaces the worker of a lost Cloud TPU by a new worker. Starts no new worker if the Cloud TPU
+   * has a process that lives and is not connected to this master. This process will connect by
    * itself.
    */
   #replace(boss: Boss, tpu: number): void {
@@ -866,8 +869,8 @@ class Simulation {
       life.boss = undefined;
     }
     const own = this.#lives[tpu];
-    // The Cloud TPU's own process has lost its connection or waits as a spare. It will connect by
-    // itself.
+    // The Cloud TPU's own process lives. It has lost its connection or waits as a spare, so it will
+    // connect by itself.
     if (own?.isAlive && own !== life) return;
     // The old process ends here, unless it hangs. A hung process only loses its connection, and may
     // wake up later beside its replacement.
@@ -888,7 +891,7 @@ class Simulation {
     }
     const process = boss.lives[host];
     if (process === undefined || process.boss !== boss) return;
-    // The delay models a slow adoption. It may be longer than the time for a replacement to join.
+    // An adoption may be slow: it may take longer than the time that a replacement has to join.
     this.#whenAwake(process, this.#random() * 3000, () => {
       if (process.boss === boss && boss.lives[tpu] === undefined && !boss.isEnded) {
         this.#seat(boss, newLife(tpu, process));
@@ -927,8 +930,8 @@ class Simulation {
   // ----------------------------------------------------------------------------------- the checks
 
   /**
-   * Checks a commit of the leading master: the step must be the next step in the log, and every
-   * connected worker must have the weights after this step.
+   * Checks a commit of the leading master. The step must follow the last step in the log. Each
+   * worker that is connected to the master must have weights after this step.
    */
   #checkCommit(boss: Boss, step: number): void {
     if (this.#log.leader.name !== boss.name) return;
@@ -941,8 +944,9 @@ class Simulation {
   }
 
   /**
-   * Checks an order to run a step: the worker must have the right weights for the step; a committed
-   * step may run again only after a rollback; and no step may be ordered twice in one generation.
+   * Checks an order of the leading master to run a step. The worker must have weights after the
+   * steps before it. A committed step may run again only after a rollback. In one generation, a
+   * worker may get the same order only once.
    */
   #checkOrder(boss: Boss, life: Life | undefined, order: StepOrder & { generation: number }): void {
     if (this.#log.leader.name !== boss.name) return;
@@ -962,12 +966,12 @@ class Simulation {
   }
 
   /**
-   * Checks at a rollback that no connected worker still has the parameters of the newest committed
-   * steps. Otherwise the rollback would be needless.
+   * Checks that a rollback is necessary: no worker that is connected to the master may still have
+   * the parameters after the newest committed step.
    */
   #checkRollback({ lives, state }: Boss): void {
     const { policy, chances } = this.#scenario;
-    // A rollback that is interrupted begins again. Only its first attempt is checked.
+    // An interrupted rollback begins again. This function checks only the first attempt.
     const isFirst = state.steps[0] === state.committed[0];
     if (policy !== 'replace' || chances.corrupt > 0 || !isFirst) return;
     for (const life of lives) {
@@ -998,8 +1002,8 @@ function isHung({ isHung: hangs, host }: Life): boolean {
 }
 
 /**
- * Returns which weights the running program of a worker reads: the weights after the returned
- * number of training steps.
+ * Returns which weights the running program of a worker reads, as a number of training steps. The
+ * program reads the weights after this number of steps.
  */
 function stepsOf({ running, state }: Life): number {
   const { order } = running!;

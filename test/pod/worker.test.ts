@@ -79,7 +79,7 @@ test('a worker runs only the next step of its loaded membership, and one step at
         state = next.state;
       }
     }),
-    // Many runs are needed, because few random sequences of orders lead to a step.
+    // Few random sequences of messages make a worker run a step. So many sequences are needed.
     { numRuns: 3000 },
   );
 });

@@ -77,7 +77,7 @@ const kind = <K extends string>(it: K): { readonly kind: fc.Arbitrary<K> } => ({
   kind: fc.constant(it),
 });
 
-/** Arbitrary facts, by kind. A fact is an event of a run without its number. */
+/** For each kind of fact, arbitrary facts. A fact is an event of a run without its number. */
 export const facts: {
   readonly [K in RunFact['kind']]: fc.Arbitrary<Extract<RunFact, { readonly kind: K }>>;
 } = {

@@ -30,8 +30,8 @@ test('a pod has 16×16 chips, 512 cores, 11.5 PFLOP/s and 4 TB', () => {
   const pod = sliceFigures(tpuV2.cloudTpusPerPod);
   expect(pod).toMatchObject({ chips: 256, cores: 512 });
   expect(pod.chips).toBe(tpuV2.wrapAroundChips ** 2);
-  // The published peak of a pod, 11.5 PFLOP/s, is 64 Cloud TPUs · 180 TFLOP/s. The figures of the
-  // MXU (clock and multipliers) give 2 % more.
+  // The published peak of a pod is 11.5 PFLOP/s: 64 Cloud TPUs with 180 TFLOP/s each. The peak that
+  // follows from the clock and the number of multipliers of the MXU is 2 % higher.
   expect((180 * tera * 64) / 1e15).toBeCloseTo(11.5, 1);
   expect(pod.flopsPerSecond / (180 * tera * 64)).toBeCloseTo(1.02, 2);
   expect(pod.hbmBytes).toBe(4 * 2 ** 40);

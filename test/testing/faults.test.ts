@@ -35,10 +35,13 @@ const position: fc.Arbitrary<Position> = fc.oneof(
   }),
 );
 
-/** A fault as a builder makes it, and its fields in a plan file. Both have no position yet. */
+/**
+ * A fault as a function of the library makes it, and the fields of the same fault in a plan file.
+ * The position of the fault is missing in both.
+ */
 type Made = readonly [faults.Unplaced<faults.PlacedFault>, Readonly<Record<string, unknown>>];
 
-/** For each builder: arbitrary faults that it makes. */
+/** For each function of the library that makes faults: arbitrary faults that it makes. */
 const builders: Readonly<Record<string, fc.Arbitrary<Made>>> = {
   kill: index.map((tpu) => [faults.kill(tpu), { fault: 'kill', tpu }]),
   exit: index.map((tpu) => [faults.exit(tpu), { fault: 'exit', tpu }]),
@@ -137,8 +140,8 @@ describe('the builders of faults', () => {
     const made = new Set(Object.keys(builders).map(kindOf));
     const missing = faultKinds.filter((kind) => !made.has(kind));
     const injectable = missing.filter((kind) => {
-      // `supported` reads some fields of a fault. So each kind gets the fields of all kinds that no
-      // builder makes.
+      // No builder makes faults of the kind `kind`, so this fault is made by hand. `supported`
+      // reads different fields for different kinds. The fault has all fields that it may read.
       const fields = { tpu: 0, ms: 1, for: { ms: 1 }, core: 0, row: 0, column: 0 };
       const fault = { fault: kind, ...fields, at: { step: 1 } } as unknown as Fault;
       return grounds.some((ground) => supported(fault, ground) === true);

@@ -26,8 +26,8 @@ function note(event: Note['event'], tpu: number | null, cause = ''): Note {
 }
 
 /**
- * Returns a run that recovers from the fault `kill` as it should. `changes` replaces parts of what
- * was seen of the run, `of` replaces parts of its plan.
+ * Returns a run that has recovered from the fault `kill` as expected. `changes` replaces fields of
+ * the run's observation. `of` replaces fields of the run's plan.
  */
 function run(changes: Partial<Observation> = {}, of: Partial<FaultPlan> = {}): PodRun {
   const plan: FaultPlan = { run: {}, faults: [kill], expect: {}, ...of };
@@ -101,7 +101,8 @@ describe('toMatchFaultFree', () => {
 
 describe('toHaveRecovered', () => {
   test('passes exactly if a step was committed within the time after the fault', () => {
-    // The fault is injected at 1100 ms, and the first step after its report is committed at 2000 ms.
+    // The fault takes effect at 1100 ms. The next step is committed at 2000 ms, so the recovery
+    // takes 900 ms.
     fc.assert(
       fc.property(fc.double({ min: 0, max: 5000, noNaN: true }), (withinMs) => {
         expect(matchers.toHaveRecovered(run(), { withinMs }).pass).toBe(withinMs >= 899.9995);

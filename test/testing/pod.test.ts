@@ -88,7 +88,8 @@ describe('a run in threads', () => {
     expect(run).toHoldExpectations();
     expect(run).toHaveRecovered({ steps: 1 });
     expect(run).toMatchFaultFree();
-    // The first run has released the folder, which now has the checkpoint of the last step.
+    // The first run has saved the checkpoint of its last step in the folder and has released the
+    // folder. So the second run may use the folder, and has no step left to train.
     const resumed = await pod({ ...threaded, checkpoint, resume: true, faultFree: false }).train();
     expect(resumed.outcome).toBe('done');
     expect(resumed.steps).toEqual([]);

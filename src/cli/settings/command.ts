@@ -15,9 +15,8 @@ export function addSettingFlags(
   for (const key of settingKeys) {
     if (schema[key].places[mode] !== true) continue;
     const option = new Option(schema[key].flag, helpOf(key, mode));
-    // For a `--no-…` flag, Commander sets the default to true. Without this default, the flag has a
-    // value only if the user gives the flag.
-    if (option.negate) option.default(undefined);
+    // Commander gives a `--no-…` flag the value true if the user does not give the flag. For this
+    // reason, `mergeSettings` ignores a boolean that equals its default.
     command.addOption(option);
     refuseSecond(command, option, origin(key));
   }
@@ -32,9 +31,9 @@ export function addSettingFlags(
 }
 
 /**
- * Refuses (`bad-flag`) a second use of any flag of a command, because the program cannot know which
- * of the two values the user meant. {@link addSettingFlags} does the same for the flags that it
- * adds.
+ * Makes a command refuse (`bad-flag`) a flag that is given twice, because the program cannot know
+ * which of the two values the user meant. Flags that {@link addSettingFlags} adds refuse this
+ * already.
  */
 export function refuseRepeats(command: Command): Command {
   for (const option of command.options) refuseSecond(command, option, option.long ?? option.flags);

@@ -73,10 +73,7 @@ function readValue(
   return { value, written: written === '' ? 'nothing' : written };
 }
 
-/**
- * Returns the text of a value as it is in the file, shortened for messages. `node` is the parsed
- * value.
- */
+/** Returns the text of the parsed value `node` as it is in the file, shortened for messages. */
 function sourceText(text: string, node: ParsedNode | null): string {
   const [start, end] = node?.range ?? [0, 0];
   return shortened(text.slice(start, end));

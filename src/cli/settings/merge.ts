@@ -63,9 +63,9 @@ export class Settings {
 
 /**
  * Merges the settings of several sources, such as a file and flags. A setting in a later source
- * replaces the same setting of earlier sources. It also removes all settings of earlier sources
- * that express the same quantity; the flag `--topology` removes the `tpus` of a file. Every value
- * is checked, even if a later source replaces it.
+ * replaces the same setting of earlier sources. It also removes the settings of earlier sources
+ * that express the same quantity. For example, the flag `--topology` removes the setting `tpus` of
+ * a file. Every value is checked, even one that a later source replaces.
  *
  * @throws PodError `bad-flag` for a wrong value, or for a setting that the mode or a file does not
  * take.
@@ -90,8 +90,8 @@ function checkSource(mode: Mode, { values, kind }: Source): ReadonlyMap<SettingK
   const checked = new Map<SettingKey, Given>();
   for (const [key, raw] of values) {
     const value = checkValue(key, raw);
-    // Parsers of flags set every boolean, even if the user did not give it. So a boolean that
-    // equals its default counts as not given.
+    // If the user does not give the flag `--no-relaxed-simd`, Commander gives it the value true. So
+    // a boolean that equals its default counts as not given.
     if (typeof value === 'boolean' && value === missingValue(key, mode)) continue;
     const { places, inFile } = schema[key];
     if (kind === 'file' && inFile !== true) throw refused(raw, inFile);

@@ -20,8 +20,8 @@ export interface GivenPath {
   readonly path: string;
   readonly origin: string;
   /**
-   * Returns the value of the setting with `path` in place of the path in it. If the value is
-   * `mnist:OLD`, `rename('NEW')` returns `mnist:NEW`.
+   * Returns the value of the setting with a new path in it. If the value is `mnist:OLD`,
+   * `rename('NEW')` returns `mnist:NEW`.
    */
   readonly rename: (path: string) => string;
 }

@@ -59,7 +59,7 @@ export type Mode = (typeof modes)[number];
  */
 export type Places = Readonly<Record<Mode, true | string>>;
 
-/** Definition of a setting: the only place that describes its flag, check, default and use. */
+/** Definition of a setting. No other place in the code defines its flag, check, default or use. */
 export interface Setting<T> {
   readonly check: Check<T>;
   /** The flag with its argument in Commander's notation, such as `--steps <n>`. */
@@ -88,13 +88,14 @@ export interface Setting<T> {
 }
 
 /**
- * Default of a setting: a fixed value, or, for a setting without a fixed default, only a text for
- * the help, such as `all`.
+ * Default of a setting. It is either a fixed value, or only a text for the help, such as `all`. The
+ * text is for a setting that has no fixed default.
  */
 export type Missing<T> =
   /**
-   * A fixed default. `inClusters` replaces `value` in the modes `up`, `serve`, `master` and `job`,
-   * whose runs must survive losses of Cloud TPUs. `text` replaces the value in help texts.
+   * A fixed default, `value`. If `inClusters` is present, it replaces `value` in the modes `up`,
+   * `serve`, `master` and `job`, whose runs must survive losses of Cloud TPUs. If `text` is
+   * present, help texts show it instead of the value.
    */
   | { readonly value: T; readonly inClusters?: T; readonly text?: string }
   | { readonly text: string };

@@ -19,7 +19,7 @@ export interface AskedSize {
  * Returns the grid of Cloud TPUs that the settings ask for; undefined if neither `tpus` nor
  * `topology` is given.
  *
- * @throws PodError `bad-flag` if `tpus` and `topology` of one source disagree.
+ * @throws PodError `bad-flag` if one source gives both `tpus` and `topology`, and they disagree.
  */
 export function askedSize(settings: Settings): AskedSize | undefined {
   const tpus = settings.ask('tpus');

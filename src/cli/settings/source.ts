@@ -21,7 +21,7 @@ export interface RawValue {
   readonly origin: string;
 }
 
-/** Flags of a command as Commander parses them: name of the flag in camelCase, and its value. */
+/** Flags of a command as Commander parses them. A key is the name of a flag in camelCase. */
 export type RawOptions = Readonly<Record<string, unknown>>;
 
 /**

@@ -9,8 +9,9 @@ export interface JobRequest {
   /** Flags of `pod train`, as words of a command line, that are sent to the master. */
   readonly words: readonly string[];
   /**
-   * Rewrites the master's message about a refused job. The master's message names a setting by its
-   * key, such as `steps`. The result names the flag or the file where the sender gave the setting.
+   * Rewrites the master's message about a refused job. The master names a setting by its key, such
+   * as `steps`. The rewritten message says where the sender gave the setting: by which flag, or in
+   * which file.
    */
   readonly inWordsOfSender: (message: string) => string;
 }

@@ -19,8 +19,8 @@ export interface UpRequest {
 
 /**
  * Converts the flags of `pod up` to settings of the master. Relative paths are resolved against
- * `folder`, the folder in which the user called the command. If the pod serves jobs, the flags may
- * only give the size of the pod; all other settings belong to the jobs.
+ * `folder`, the folder in which the user called the command. If `serve` is true, the pod runs jobs.
+ * The flags may then give only the size of the pod, because each job has its own settings.
  *
  * @throws PodError for a wrong setting, with the message that the master would give.
  */

@@ -230,7 +230,10 @@ test('whatever a run tells, promtool would accept the metrics, and no counter fa
   );
 });
 
-/** Checks that no counter and no count of a histogram fell. Returns the values for the next check. */
+/**
+ * Checks that no counter and no count of a histogram is below its value in `before`. Returns the
+ * new values, for the next check.
+ */
 function noneFell(before: ReadonlyMap<string, number>, families: readonly Family[]) {
   const rising = families.filter(({ type }) => type !== 'gauge').flatMap(({ samples }) => samples);
   const now = new Map(rising.map((it) => [keyOf(it), it.value]));

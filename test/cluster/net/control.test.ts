@@ -264,8 +264,8 @@ async function until(holds: () => boolean, mostMs = 20_000): Promise<void> {
 }
 
 /**
- * Returns a copy of `value` in which buffers and byte arrays are plain arrays. A byte array that
- * was sent arrives as a buffer. A test can compare the two because their copies are equal.
+ * Returns a copy of `value` in which buffers and byte arrays are plain arrays. A sent byte array
+ * arrives as a buffer. A test compares a sent value with the received value by such copies.
  */
 function asArrays(value: unknown): unknown {
   return JSON.parse(

@@ -174,8 +174,8 @@ export async function closeNodes(nodes: readonly Node[]): Promise<void> {
 }
 
 /**
- * Runs workers and sockets in turns until every worker has finished its all-reduce, or `stop`
- * returns true.
+ * Lets workers and sockets run alternately. Ends when every worker has finished its all-reduce, or
+ * when `stop` returns true.
  */
 export async function driveProcesses(
   processes: readonly Process[],

@@ -487,7 +487,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
   });
 });
 
-/** Returns the header alone of a frame. The payload, `bytes` zeros, would be in shared memory. */
+/** Returns the header of a frame without the payload, which consists of `bytes` zeros. */
 function headerOf(header: Omit<FrameHeader, 'bytes'>, bytes: number): Buffer {
   return encodeFrame(header, new Uint8Array(bytes)).subarray(0, headerBytes);
 }

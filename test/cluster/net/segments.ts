@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /**
- * Counts what this process has of segments. A segment is a file whose memory several processes
- * share. `open` is the number of open segments. `mapped` is the number of ranges of memory to which
- * a segment is mapped.
+ * Counts the segments of this process. A segment is a file whose memory several processes share.
+ * `open` is the number of open segments. `mapped` is the number of ranges of memory to which a
+ * segment is mapped.
  */
 export function segmentsHere(): { readonly open: number; readonly mapped: number } {
   const open = readdirSync('/proc/self/fd').filter((fd) => {

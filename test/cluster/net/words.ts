@@ -2,7 +2,7 @@ import { PodError } from '../../../src/numerics/error.ts';
 
 /**
  * Messages that the tests send over the control channel. The channel can carry messages of any
- * type. A test gives it a function that checks received messages.
+ * type. A test gives the channel a function that checks received messages.
  */
 export type Word =
   | { readonly kind: 'joined'; readonly tpu: number }

@@ -157,9 +157,9 @@ const linkFaults: fc.Arbitrary<Fault> = fc
     const [x, y] = [tpu % 4, Math.floor(tpu / 4)];
     const to = isAlongX ? 4 * y + ((x + 1) % 4) : 4 * (1 - y) + x;
     const fault = { fault: kind, link: [tpu, to], both, at: { step, phase } } as LinkFault;
-    // Each spoiled frame can cost a Cloud TPU, and a run fails if it loses the same Cloud TPU too
-    // often. So a fault that spoils frames lasts at most 100 ms. `link-down` only delays frames, so
-    // it may last 1000 ms.
+    // Each spoiled frame can cause the loss of a Cloud TPU, and a run fails if it loses the same
+    // Cloud TPU too often. So a fault that spoils frames lasts at most 100 ms. `link-down` only
+    // delays frames, so it may last 1000 ms.
     if (kind === 'link-down') return { ...fault, for: { ms } };
     return lasts ? { ...fault, for: { ms: ms / 10 } } : fault;
   });

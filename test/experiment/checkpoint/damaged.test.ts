@@ -142,8 +142,8 @@ test('other names in the directory are not taken for checkpoints', async () => {
 });
 
 /**
- * Expects that the newer checkpoint is refused, with a reason of one line. Tests call this function
- * thousands of times. So, unlike {@link expectRefused}, it does not read the older checkpoint too.
+ * Expects that the newer checkpoint is refused, with a reason of one line. Does not read the older
+ * checkpoint, because tests call this function thousands of times.
  */
 async function refusesAlone({ files }: Pair, where: string): Promise<void> {
   const reading = readCheckpoint(files, 'dir', 'step-0000002');

@@ -14,8 +14,8 @@ const snapshot = snapshotOf(3);
 const run: Resumable = { identity: identity(config), parameters: snapshot.tensors };
 
 /**
- * Returns the identity of a run, by which pod decides whether two runs are the same run. The run
- * has the configuration `of` and the data set that this configuration names.
+ * Returns the identity of a run: the values that decide which run may resume from its checkpoints.
+ * The run has the configuration `of` and the data set that this configuration names.
  */
 function identity(of: TrainConfig, startDigest: string | null = null): RunIdentity {
   return identityOf(of, openDataset(of.data, of.seed).train, startDigest);

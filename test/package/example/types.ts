@@ -13,7 +13,10 @@ export async function accepted(): Promise<PodRun> {
   return run;
 }
 
-/** Mistakes that a type checker must find: it refuses `@ts-expect-error` before a correct line. */
+/**
+ * Mistakes that a type checker must find. A line with a mistake follows each `@ts-expect-error`. If
+ * the line were correct, the type checker would report an error.
+ */
 export function refused(): void {
   // @ts-expect-error: a Cloud TPU is a number
   kill('3');

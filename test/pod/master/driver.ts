@@ -69,7 +69,7 @@ export class Driver {
     this.give({ kind: 'begin-step', order: { program: 0, step, takeParameters: false } });
     return this;
   }
-  /** Runs all steps before `step` to their commits. */
+  /** Runs and commits all steps before step `step`. */
   skipTo(step: number): this {
     for (let before = 0; before < step; before++) {
       this.begin(before);
@@ -88,7 +88,7 @@ export class Driver {
   }
 }
 
-/** Returns the message that a Cloud TPU has done a step. */
+/** Returns the message with which a Cloud TPU reports that it has done a step. */
 export const done = (
   tpu: number,
   step: number,
@@ -107,8 +107,9 @@ export const done = (
 });
 
 /**
- * Feeds samples of the progress counters of Cloud TPUs 0, 1 and 2 to the master until the run fails
- * with `worker-silent`. The counter of Cloud TPU 1 stays the same, the other two grow.
+ * Gives samples to the master until the run fails with `worker-silent`. A sample has the progress
+ * counters of Cloud TPUs 0, 1 and 2. The counters of Cloud TPUs 0 and 2 grow from sample to sample.
+ * The counter of Cloud TPU 1 does not.
  */
 export function untilSilent(driver: Driver): void {
   for (let i = 1; !isOver(driver.state); i++) {
@@ -118,7 +119,7 @@ export function untilSilent(driver: Driver): void {
   expect(driver.failure().code).toBe('worker-silent');
 }
 
-/** Messages of a run of up to three steps, some of an older membership. */
+/** Arbitrary messages from workers, about steps 0 to 2. Some belong to an older membership. */
 export const arbitraryMessage = (tpus: number): fc.Arbitrary<FromWorker> => {
   const tpu = fc.nat(tpus - 1);
   const generation = fc.constantFrom(0, 1, 1, 1, 0);

@@ -15,7 +15,8 @@ describe('the failure detector', () => {
     const isDead = (tpu: number): boolean => tpu % 2 === 1;
     const sample = (i: number): void => {
       driver.now += 200;
-      // The dead Cloud TPUs 1 and 5 make their last progress one sample later than 3 and 7.
+      // Cloud TPUs 1, 3, 5 and 7 are dead. The progress counters of 1 and 5 grow once, in the
+      // second sample. Those of 3 and 7 never grow.
       const last = (tpu: number): number => (tpu % 4 === 1 && i > 0 ? 1 : 0);
       const progress = driver.state.members.map((_, tpu) => (isDead(tpu) ? last(tpu) : i));
       driver.give({ kind: 'sample', progress });
@@ -36,10 +37,10 @@ describe('the failure detector', () => {
     const patient = { startMsLimit: 20_000 };
     const paced = (): Driver => new Driver(3, 'replace', anew, patient).start().skipTo(1);
     /**
-     * Feeds samples to the master until a Cloud TPU is lost. Returns the lost Cloud TPUs. In the
-     * samples, the progress counters of Cloud TPUs 0 and 2 grow, and that of Cloud TPU 1 does not.
-     * If `heartbeats` is true, a sample also has a heartbeat counter for each Cloud TPU. Only the
-     * heartbeat counter of Cloud TPU 0 grows.
+     * Gives samples to the master until a Cloud TPU is lost. Returns the lost Cloud TPUs. A sample
+     * has a progress counter for each Cloud TPU. Those of Cloud TPUs 0 and 2 grow from sample to
+     * sample. If `heartbeats` is true, a sample also has a heartbeat counter for each Cloud TPU. Of
+     * these, only that of Cloud TPU 0 grows.
      */
     const sampleUntilLost = (driver: Driver, heartbeats = true): readonly number[] => {
       for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {

@@ -15,7 +15,7 @@ const report = (tpu: number, step: number): StepReport => {
   return { tpu, program: 0, step, digest, outfeed: [], phaseMs: [], linkWaitMs: [] };
 };
 
-/** Returns a master of three Cloud TPUs that runs step 1; Cloud TPU 2 has finished it. */
+/** Returns a master of three Cloud TPUs in step 1. Cloud TPU 2 has finished the step. */
 function stepping(): Driver {
   const driver = new Driver(3, 'replace').start().skipTo(1).begin(1);
   driver.tell(done(2, 1));
@@ -29,7 +29,7 @@ function joining(): Driver {
   return driver;
 }
 
-/** Returns a master in generation 2 whose Cloud TPUs load; Cloud TPU 0 has loaded. */
+/** Returns a master in generation 2. Cloud TPU 0 has loaded its programs, the others still load. */
 function loading(): Driver {
   const driver = joining();
   for (const tpu of [0, 2]) driver.tell({ kind: 'aborted', tpu, generation: 2 });
@@ -45,7 +45,7 @@ function restoring(): Driver {
   return driver;
 }
 
-/** Right states of a master, by phase. */
+/** For each phase of a master, a state that violates no invariant. */
 const right = {
   joining: joining().state,
   loading: loading().state,
@@ -66,7 +66,8 @@ const changeAll = (kind: keyof typeof right, changes: Partial<Member>): MasterSt
 const step = (running: StepOrder): MasterPhase => ({ kind: 'stepping', order: running });
 
 /**
- * For each invariant, by its text: right states, each changed so that it violates the invariant.
+ * For each invariant, some states that violate it. The key is the text of the invariant. Each state
+ * is made from a valid one by a change.
  */
 const violations: Readonly<Record<string, readonly MasterState[]>> = {
   'the generation is at least 1, and no rollback was in a later one': [

@@ -27,7 +27,8 @@ describe('at the start of a run', () => {
     expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
     driver.now = 100;
     driver.tell(joined(1));
-    // A replacement would have 3000 ms to join, but at the first start every worker has 5000 ms.
+    // At the first start of a run, each worker has 5000 ms to join. So after 3500 ms the master
+    // still waits for workers 0 and 2. Only a replacement of a lost worker has just 3000 ms.
     sampleAt(driver, 3500);
     expect(driver.count('adopt')).toBe(0);
     driver.tell(joined(0));
@@ -63,8 +64,8 @@ describe('at the start of a run', () => {
       expect(driver.count('adopt')).toBe(0);
       for (let now = 4600; now < 5000; now += 100) {
         sampleAt(driver, now);
-        // An adopted Cloud TPU joins at once, with the worker that hosts it. The master must not
-        // take it for a replacement that has joined.
+        // The worker that hosts an adopted Cloud TPU joins for it at once. The master must not
+        // think that a new worker has joined.
         driver.state.members.forEach(({ status, host }, tpu) => {
           if (status === 'absent' && host !== null) driver.tell(joined(tpu));
         });
