@@ -3,6 +3,7 @@ import type { Expectations, FaultPlan, Ground } from '../fault/plan.ts';
 import {
   type CommitSeen,
   type FaultOutcome,
+  goodputOf,
   judge,
   type Observation,
   outcomesOf,
@@ -82,9 +83,14 @@ export class PodRun {
     return this.#seen.beginMs;
   }
 
-  /** Time when the last step had ended. If the run failed, the time of its failure. */
+  /** Time when the evaluation began; if the run ended before, the time of that end. */
   get endMs(): number {
     return this.#seen.endMs;
+  }
+
+  /** Share of the time of the training, from 0 to 1, that was spent on committed steps. */
+  get goodput(): number {
+    return goodputOf(this.#seen);
   }
 
   /** The committed steps of the same run without faults; undefined if that run was not trained. */

@@ -1,7 +1,7 @@
 /**
  * Runs all benchmarks and prints each figure beside its limit (best possible or promised figure).
  *
- *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|simulation|training] [--json]
+ *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|simulation|goodput|training] [--json]
  *     [--tfjs FOLDER] [--python PROGRAM]
  *
  * `--tfjs` also times the matmuls of TensorFlow.js, which must be installed in FOLDER. If PROGRAM
@@ -13,6 +13,7 @@ import { table } from '../../src/observe/format.ts';
 import { run as allReduce } from './allreduce.bench.ts';
 import { run as processes } from './allreduce-processes.bench.ts';
 import { run as checks } from './checks.bench.ts';
+import { run as goodput } from './goodput.bench.ts';
 import { run as matmul } from './matmul.bench.ts';
 import type { BenchRow } from './row.ts';
 import { run as simulation } from './simulation.bench.ts';
@@ -42,6 +43,7 @@ const benches: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   processes: () => processes(values.python),
   checks: () => checks(),
   simulation: () => simulation(),
+  goodput: () => goodput(),
   training: () => training(),
 };
 for (const [name, bench] of Object.entries(benches)) {

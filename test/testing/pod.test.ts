@@ -77,6 +77,10 @@ describe('a run in threads', () => {
     expect(digests).toEqual(run.steps.map(({ digest }) => digest));
     expect(run.digest).toBe(digests.at(-1));
     expect(run.endMs).toBeGreaterThan(run.beginMs);
+    const spent = run.steps.map(({ wallMs }) => wallMs).sort((a, b) => a - b);
+    const median = spent[Math.floor(spent.length / 2)] ?? 0;
+    const share = (median * spent.length) / (run.endMs - run.beginMs);
+    expect(run.goodput).toBeCloseTo(Math.min(1, share), 12);
   });
 
   test('goes on from its own checkpoint if all Cloud TPUs are lost, also in the next run', async () => {
