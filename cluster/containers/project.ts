@@ -8,12 +8,12 @@ import type { Docker } from './docker.ts';
 import type { PodContainer } from './held-container.ts';
 
 /**
- * Label of all containers, networks and volumes of a run. Its value names the runner, the process
- * that breaks them: its number and its start time.
+ * Label of all containers, networks and volumes of a run. The value of the label identifies the
+ * process of the command `pod chaos run`: process id and start time.
  */
 export const runnerLabel = 'tpu-pod.chaos.runner';
 
-/** Folder inside the containers under which they see the folder that they share with the runner. */
+/** Path, inside each container, of the folder that it shares with the command `pod chaos run`. */
 export const sharedPath = '/chaos';
 /** Folder inside the containers for the checkpoints of the run: a part of the pod's volume. */
 export const checkpointsPath = '/data/checkpoints';

@@ -89,8 +89,8 @@ export function answerRequest(folder: string, index: number): void {
 }
 
 /**
- * Tells the runner that a worker of this version has read the file of faults. An older image would
- * inject some of the faults in another way, or not at all.
+ * Tells the command `pod chaos run` that this worker knows faults that are injected from outside.
+ * Workers of an older image do not tell it, and the command then ends with an error.
  */
 export function greetRunner(folder: string): void {
   post(folder, `here-${hostname()}`, {});

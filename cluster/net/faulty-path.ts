@@ -7,7 +7,7 @@ const heldUs = 5000;
 export interface Departure {
   /** What is to be sent, in order. Empty if a fault has lost the bytes. */
   readonly pieces: readonly Buffer[];
-  /** Time, in microseconds, at which the pieces are sent: now or later. */
+  /** Time, in microseconds on the clock of the path, at which the pieces are sent; never past. */
   readonly us: number;
   /** True if the connection breaks after the pieces. */
   readonly resets: boolean;

@@ -16,9 +16,9 @@ export interface Carrier {
   /** Brings bytes to the other end of the connection. `way` is the direction. */
   carry(connection: Connection, way: Way, bytes: Buffer): void;
   /**
-   * Called when one end notices that the connection has ended. `ici` contains the links of the
-   * Cloud TPU at this end. This Cloud TPU is still in the membership. `peer` is the number of the
-   * Cloud TPU at the other end.
+   * Called when one end notices that the connection has ended, with the reason `refusal`. Not called
+   * if the Cloud TPU at this end has left the membership. `ici` contains the links of that Cloud
+   * TPU, and `peer` is the number of the Cloud TPU at the other end.
    */
   trouble(ici: SimulatedIci, peer: number, refusal: Refusal): void;
   /**

@@ -1,5 +1,6 @@
 import { LogContents, type LogRecord } from '../../cluster/master/log-record.ts';
 import type { StepCommitted } from '../../src/experiment/event.ts';
+import { wordsOfProgram } from '../../src/experiment/program-index.ts';
 import type { MasterAction, Note } from '../../src/pod/master/action.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
 import { isOver, isVacant, master } from '../../src/pod/master/master.ts';
@@ -197,8 +198,8 @@ class Simulation {
   /** Future actions, latest first. So the next action is the last element. */
   readonly #agenda: { readonly ms: number; readonly act: () => void }[] = [];
   /**
-   * For each Cloud TPU, by number: its own worker, which has its own process or thread. If another
-   * worker has adopted the Cloud TPU, its own worker may wait as a spare.
+   * The worker that was started for each Cloud TPU, by the number of the Cloud TPU; undefined while
+   * there is none. If another worker has adopted the Cloud TPU, this worker may wait as a spare.
    */
   readonly #lives: (Life | undefined)[];
   readonly #log: LogContents = new LogContents();
@@ -223,7 +224,9 @@ class Simulation {
     };
     const { policy, graceMsLimit } = scenario;
     const recovery = { policy, graceMsLimit, lossesPerStepMax: 5, lossesPerMinuteMax: 30 };
-    this.#options = { names, copiesParameters, sampleMsLimit: 2.5 * sampleMs, ...limits, recovery };
+    const programs = copiesParameters.map((_, program) => wordsOfProgram(program));
+    const sampleMsLimit = 2.5 * sampleMs;
+    this.#options = { names, copiesParameters, programs, sampleMsLimit, ...limits, recovery };
   }
 
   run(): Outcome {

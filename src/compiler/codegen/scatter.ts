@@ -114,8 +114,8 @@ export function writeScatter(
 }
 
 /**
- * One element of a window: its point in the operand, and the lanes (as a mask) in which `select`
- * chooses this element of the window.
+ * One element of a window. `point` is its place in the operand. `mask` has the SIMD lanes in which
+ * `select` chooses this element.
  */
 interface WindowElement {
   readonly point: Point;

@@ -158,10 +158,9 @@ export interface MasterStart {
    */
   readonly digests: readonly (string | null)[];
   /**
-   * True if the run must continue with the parameters after `steps` steps. Workers of an earlier
-   * master may still have these parameters. If no worker has them, the master begins a rollback.
-   *
-   * False if the run begins with the parameters that the Cloud TPUs have after loading.
+   * True if the run goes on after `steps` steps of an earlier master, so that it needs the
+   * parameters after these steps. Workers of the earlier master may still have them. If no worker
+   * has them, the master returns to a checkpoint. False if the run begins with initial parameters.
    */
   readonly mustKeepParameters: boolean;
 }
