@@ -1,3 +1,4 @@
+import { wordsOfProgram } from '../src/experiment/program-index.ts';
 import type { MasterOptions } from '../src/pod/master/options.ts';
 import type { PodOptions } from '../src/pod/pod.ts';
 import { namesOf } from './driver.ts';
@@ -39,6 +40,7 @@ export function masterOptions(
   return {
     names: namesOf(topology),
     copiesParameters: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
+    programs: programs.map((_, program) => wordsOfProgram(program)),
     startMsLimit,
     quietMsLimit,
     silenceMsLimit: silenceMs[mxu],

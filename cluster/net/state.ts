@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { wordsOfProgram } from '../../src/experiment/program-index.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
 import { emptyHeader, encodeFrame, encodeHeader, frameKinds, HeaderRoom } from './frame.ts';
@@ -206,5 +207,5 @@ export class StateTaker implements FrameSink {
 }
 
 export function nameState({ program, steps }: StateQuery): string {
-  return `parameters of program ${program} after ${steps} steps`;
+  return `parameters of ${wordsOfProgram(program).name} after ${steps} steps`;
 }

@@ -124,10 +124,12 @@ export class Masters {
     this.#living.add(master);
     record.log({ event: 'master-began', master: master.number });
     waiting.touch();
-    this.#lead(master).then(
-      (end) => this.#ended(master, end),
-      (error: unknown) => this.#reject(error),
-    );
+    this.#lead(master)
+      .then((end) => this.#ended(master, end))
+      .catch((error: unknown) => {
+        waiting.touch();
+        this.#reject(error);
+      });
   }
 
   #lead(master: Master): Promise<MasterEnd> {

@@ -75,3 +75,19 @@ export const olderCheckpointDeleted: SharedChange = {
   from: '      if (whole > this.#keep && (await this.#isOurs(name))) old.push(name);',
   to: '      if (whole >= this.#keep && (await this.#isOurs(name))) old.push(name);',
 };
+
+/** The name of a new checkpoint is not synced to the disk. */
+export const unsyncedRename: SharedChange = {
+  guarantee: 'A checkpoint that is told as saved survives a loss of power.',
+  file: 'src/experiment/checkpoint/checkpoints.ts',
+  from: '      await this.#files.syncDirectory(this.#directory);\n      return bytes;',
+  to: '      return bytes;',
+};
+
+/** A torn record of the commit log counts as a commit. */
+export const tornCommit: SharedChange = {
+  guarantee: 'A record that is torn is no commit.',
+  file: 'cluster/master/commit-log.ts',
+  from: '      else this.#unreadable.push(this.#lines);',
+  to: '      else this.#contents.steps++;',
+};

@@ -1,4 +1,5 @@
 import { checkpointFileDefects } from './checkpoint-files.ts';
+import { containerDefects } from './containers.ts';
 import type { Defect } from './defect.ts';
 import { eventDefects } from './events.ts';
 import { faultDefects } from './faults.ts';
@@ -20,6 +21,7 @@ export const defects: readonly Defect[] = [
   ...timingDefects,
   ...waitDefects,
   ...eventDefects,
+  ...containerDefects,
   {
     name: 'lane: older membership',
     guarantee: 'No sum takes a frame of an older membership.',

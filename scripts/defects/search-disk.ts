@@ -2,7 +2,9 @@ import {
   olderCheckpointDeleted,
   secondMasterUnnoticed,
   toldBeforeCommit,
+  tornCommit,
   unsyncedLog,
+  unsyncedRename,
 } from './changes.ts';
 import type { Change } from './defect.ts';
 
@@ -22,13 +24,7 @@ export const diskSearchDefects: readonly Change[] = [
     from: '    if (file.size() === 0) files.syncDirectory(dirname(path));',
     to: '    if (file.size() < 0) files.syncDirectory(dirname(path));',
   },
-  {
-    name: 'torn record taken for a commit',
-    guarantee: 'A record that is torn is no commit.',
-    file: log,
-    from: '      else this.#unreadable.push(this.#lines);',
-    to: '      else this.#contents.steps++;',
-  },
+  { name: 'torn record taken for a commit', ...tornCommit },
   { name: 'superseded master goes on', ...secondMasterUnnoticed },
   {
     name: 'file of a checkpoint not synced',
@@ -44,13 +40,7 @@ export const diskSearchDefects: readonly Change[] = [
     from: '  await files.syncDirectory(path);\n',
     to: '',
   },
-  {
-    name: 'rename of a checkpoint not synced',
-    guarantee: 'A checkpoint that is told as saved survives a loss of power.',
-    file: checkpoints,
-    from: '      await this.#files.syncDirectory(this.#directory);\n      return bytes;',
-    to: '      return bytes;',
-  },
+  { name: 'rename of a checkpoint not synced', ...unsyncedRename },
   { name: 'older checkpoint not kept', ...olderCheckpointDeleted },
   {
     name: 'old checkpoints deleted before the new one is written',

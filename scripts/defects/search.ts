@@ -76,12 +76,5 @@ export const searchDefects: readonly Change[] = [
     from: '  if (!member.awaitsFirstWorker) return absentMs > recovery.graceMsLimit;',
     to: '  if (!member.awaitsFirstWorker) return false;',
   },
-  {
-    name: 'messages of an older membership',
-    guarantee: 'A master takes no message of an older membership.',
-    file: 'src/pod/master/master.ts',
-    from: '  if (message.generation !== state.generation) {',
-    to: '  if (message.generation > state.generation) {',
-  },
   ...diskSearchDefects,
 ];

@@ -6,7 +6,9 @@ import {
   rollbackThatKeepsCount,
   secondMasterUnnoticed,
   toldBeforeCommit,
+  tornCommit,
   unsyncedLog,
+  unsyncedRename,
 } from './changes.ts';
 import type { Defect } from './defect.ts';
 
@@ -63,6 +65,16 @@ export const simulationDefects: readonly Defect[] = [
     ...olderCheckpointDeleted,
     test: masters,
     title: 'from the older checkpoint, if the newest is damaged and all workers are lost',
+  },
+  {
+    name: 'masters: rename of a checkpoint synced',
+    ...unsyncedRename,
+    ...{ test: masters, title: 'after any mix of faults' },
+  },
+  {
+    name: 'masters: torn record is no commit',
+    ...tornCommit,
+    ...{ test: masters, title: 'after any mix of faults' },
   },
   {
     name: 'masters: workers outlive a master',

@@ -3,8 +3,10 @@ import type { FaultPlan } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import { judge, outcomesOf } from '../fault/verdict.ts';
 import { PodError } from '../numerics/error.ts';
+import { counted } from '../observe/format.ts';
 import { faultTable, verdictLines } from '../observe/judged-text.ts';
 import { lineOf } from './chaos-observation.ts';
+import { ChaosOutputs } from './chaos-outputs.ts';
 import { orEnd } from './chaos-processes.ts';
 import { ChaosRecord, recordedTo } from './chaos-record.ts';
 import { withOwnFolder } from './own-folder.ts';
@@ -17,7 +19,7 @@ import {
   runWithFaults,
   runWithoutFaults,
 } from './planned-run.ts';
-import { checkPage, writePageOfPlan, writeReportPage } from './report-run.ts';
+import { writePageOfPlan, writeReportPage } from './report-run.ts';
 
 /** Flags of `pod chaos run`. */
 export interface ChaosFlags {
@@ -41,10 +43,24 @@ export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
   if (flags.log !== undefined && ground !== 'sim') {
     throw new PodError('bad-flag', `--log: expected --ground sim, found --ground ${ground}`);
   }
-  if (flags.html !== undefined) checkPage(flags.html, flags.run);
   const named = planInFile(path);
   const opened = await openPlanned(named, ground);
   const planned = flags.run === undefined ? opened : recordedTo(opened, flags.run);
+  const outputs = new ChaosOutputs(planned, path, flags);
+  try {
+    await runAndShow(planned, named, path, flags);
+  } finally {
+    outputs.close();
+  }
+}
+
+/** Runs a plan that was opened, and writes the page that the flags ask for. */
+async function runAndShow(
+  planned: PlannedRun,
+  named: NamedPlan,
+  path: string,
+  flags: ChaosFlags,
+): Promise<void> {
   const { html } = flags;
   const folder = planned.options.run;
   if (html === undefined || folder !== undefined) {
@@ -62,18 +78,28 @@ export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
 }
 
 /** Runs a plan that was opened, prints and records the verdict, and sets the exit code. */
-async function runPlanned(
+async function runPlanned(planned: PlannedRun, named: NamedPlan, flags: ChaosFlags): Promise<void> {
+  const folder = planned.options.run;
+  const record = folder === undefined ? undefined : new ChaosRecord(planned, folder);
+  try {
+    await judged(planned, named, flags, record);
+  } finally {
+    record?.close();
+  }
+}
+
+async function judged(
   planned: PlannedRun,
   { text = '' }: NamedPlan,
   flags: ChaosFlags,
+  record: ChaosRecord | undefined,
 ): Promise<void> {
   const { plan, facts, ground } = planned;
-  const folder = planned.options.run;
-  const record = folder === undefined ? undefined : new ChaosRecord(planned, folder);
   const say = flags.json
     ? () => undefined
     : (line: string) => void process.stdout.write(`${line}\n`);
-  say(`${plan.faults.length} faults in ${facts.steps} steps, ground ${ground}`);
+  const size = `${counted(plan.faults.length, 'fault')} in ${counted(facts.steps, 'step')}`;
+  say(`${size}, ground ${ground}`);
   const tell = (event: SeenEvent): void => {
     const line = lineOf(event);
     if (line !== undefined) say(line);

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type Case, planOf } from '../fault/case.ts';
 import { Coverage, type CoverageReport } from '../fault/coverage.ts';
 import { mustRecover } from '../fault/fair.ts';
@@ -12,10 +12,11 @@ import { writeOutput } from '../files/write.ts';
 import { at } from '../numerics/assert.ts';
 import { messageOf, PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
-import { count } from '../observe/format.ts';
+import { count, counted } from '../observe/format.ts';
 import { Progress, type Screen } from '../observe/progress.ts';
 import { orEnd } from './chaos-processes.ts';
 import { coverageLines } from './coverage-table.ts';
+import { checkOutputFolder } from './made-folder.ts';
 import { groundOf } from './planned-run.ts';
 import { repeatPlan } from './repeat.ts';
 import { screenOf } from './screen.ts';
@@ -76,6 +77,7 @@ export async function searchPlans(flags: SearchFlags): Promise<void> {
   const ground = groundOf(flags.ground, '--ground');
   const usual = shapeOn(ground);
   const faultsMax = wholeOf(flags.faults ?? `${usual.faultsMax}`, '--faults', 1, 20);
+  if (flags.out !== undefined) checkOutputFolder('--out', flags.out);
   const screen = screenOf(process.stdout);
   const progress = new Progress(flags.json ? silent : screen, () => performance.now());
   const runner = ground === 'sim' ? simulatingRunner() : podRunner(ground);
@@ -111,7 +113,6 @@ export async function search(
   { from, seeds, out, isFirst = false, shape = searchShape }: SearchOptions,
   progress: Progress,
 ): Promise<SearchResult> {
-  if (out !== undefined) makeFolder(out);
   const coverage = new Coverage(shape.ground);
   const tally = new Tally();
   const failures: Failure[] = [];
@@ -215,7 +216,7 @@ function failureLines({ seed, violation, plan, tries, sameAs }: Failure): readon
   }
   return [
     `BROKEN  seed ${seed}: ${invariant}: ${found}`,
-    tries === 0 ? 'the plan:' : `smallest plan that breaks it, after ${count(tries)} tries:`,
+    tries === 0 ? 'the plan:' : `smallest plan that breaks it, after ${tryCount(tries)}:`,
     '',
     ...plan.trimEnd().split('\n'),
     '',
@@ -228,13 +229,22 @@ function closing(result: SearchResult, flags: SearchFlags): readonly string[] {
   const last = from + plans - 1;
   return [
     ...(flags.coverage === true ? [...coverageLines(coverage), ''] : []),
-    ...(flags.times === true ? [...tallyLines(kinds), ''] : []),
+    ...(flags.times === true ? [...tallyLines(kinds, plans), ''] : []),
     `plans: ${count(plans)} (seeds ${from} to ${last}) in ${seconds.toFixed(1)} s, ${(plans / seconds).toFixed(1)} a second`,
     `${count(injected)} of ${count(faults)} faults injected; recoveries: ${paths.join(', ')}`,
     failures.length === 0
       ? 'no invariant was broken'
-      : `BROKEN by ${count(failures.length)} plans: seeds ${failures.map(({ seed }) => seed).join(', ')}`,
+      : `BROKEN by ${counted(failures.length, 'plan')}: ${seedsOf(failures)}`,
   ];
+}
+
+function seedsOf(failures: readonly Failure[]): string {
+  const seeds = failures.map(({ seed }) => seed).join(', ');
+  return failures.length === 1 ? `seed ${seeds}` : `seeds ${seeds}`;
+}
+
+function tryCount(tries: number): string {
+  return tries === 1 ? '1 try' : `${count(tries)} tries`;
 }
 
 /** Screen of a search that prints JSON at its end and nothing before. */
@@ -247,16 +257,10 @@ function wholeOf(text: string, flag: string, least: number, most: number): numbe
   throw new PodError('bad-flag', `${flag}: expected ${expected}, found ${quote(text)}`);
 }
 
-function makeFolder(path: string): void {
-  try {
-    makeDirectory(path);
-  } catch (error) {
-    throw new PodError('io', `--out ${path}: ${messageOf(error)}`, error);
-  }
-}
-
+/** Writes a plan to a file, and makes its folder if it does not exist. */
 function writePlan(path: string, text: string): void {
   try {
+    makeDirectory(dirname(path));
     writeOutput(path, Buffer.from(text));
   } catch (error) {
     throw new PodError('io', `--out ${path}: ${messageOf(error)}`, error);

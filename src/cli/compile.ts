@@ -3,6 +3,9 @@ import { describe } from '../compiler/describe.ts';
 import { openDataset } from '../data/open.ts';
 import { type TrainConfig, totalSteps } from '../experiment/config.ts';
 import { compileFor, trainingStep } from '../experiment/programs.ts';
+import { formatTopology } from '../fabric/torus.ts';
+import { hopsOf } from '../fault/hops.ts';
+import { collectivePhases } from '../fault/plan.ts';
 import type { HloModule } from '../hlo/instruction.ts';
 import { print } from '../hlo/print.ts';
 import type { Executable } from '../isa/executable.ts';
@@ -86,7 +89,14 @@ function summarize(config: TrainConfig): void {
     `${count(text().split('\n').length)} lines`,
     does,
   ]);
-  process.stdout.write(`${[...columns(passes), '', ...memory(executable)].join('\n')}\n`);
+  const lines = [...columns(passes), '', ...memory(executable), hopsText(config)];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** Says how many hops a bucket makes in each phase of its all-reduce on the slice of a run. */
+function hopsText({ topology }: TrainConfig): string {
+  const hops = collectivePhases.map((phase) => `${phase} ${hopsOf(phase, topology)}`);
+  return `hops of a bucket on ${formatTopology(topology)} Cloud TPUs: ${hops.join(', ')}`;
 }
 
 function memory({ hbm, instructions, buckets, code }: Executable): string[] {

@@ -28,8 +28,9 @@ export function faultFreeRun(planned: PlannedRun): Promise<Observation> {
  * Returns a key. If two planned runs have the same key, their runs without faults are the same. The
  * key contains more than {@link keyOf}, because simulated and trained runs differ in their bits.
  * The bits of a simulated run also depend on the size of the slice and on the batches of the
- * evaluation, both in `facts`.
+ * evaluation, both in `facts`. They do not depend on checkpoints.
  */
-function keyOfRun({ ground, facts, opened }: PlannedRun): string {
+function keyOfRun({ ground, facts: ofRun, opened }: PlannedRun): string {
+  const { checkpointEvery: _, buckets: __, ...facts } = ofRun;
   return JSON.stringify([ground === 'sim', facts, keyOf(opened.identity)]);
 }

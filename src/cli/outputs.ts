@@ -25,6 +25,13 @@ interface Output {
   readonly target: Target;
 }
 
+/** A file that a command writes and that no setting names. */
+export interface OutputFile {
+  /** Name of the flag that names the file, as messages write it: `--html`, for example. */
+  readonly origin: string;
+  readonly path: string;
+}
+
 /** A file that a run reads, other than its data and checkpoints. */
 export interface InputFile {
   /** Name of the setting that names the file, as messages write it: `--config`, for example. */
@@ -35,17 +42,23 @@ export interface InputFile {
 /**
  * Checks the outputs of a run. Refuses an output that cannot be written, two outputs that are the
  * same file, and an output that would replace one of `inputs`, a file of the data set or a
- * checkpoint. Changes nothing on disk.
+ * checkpoint. `more` are outputs that no setting names. Changes nothing on disk.
  *
  * @throws PodError `bad-flag` that names the first refused output.
  */
-export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): void {
-  const files = (['report', 'log'] as const).flatMap((key): Output[] => {
+export function checkOutputs(
+  settings: Settings,
+  inputs: readonly InputFile[],
+  more: readonly OutputFile[] = [],
+): void {
+  const named = (['report', 'log'] as const).flatMap((key): OutputFile[] => {
     const path = settings.get(key);
-    if (path === undefined) return [];
-    const origin = settings.origin(key);
-    return [{ origin, path, target: usable(origin, path) }];
+    return path === undefined ? [] : [{ origin: settings.origin(key), path }];
   });
+  const files = [...named, ...more].map((it): Output => {
+    return { ...it, target: usable(it.origin, it.path) };
+  });
+  for (const file of files) refuseRunFolder(file, settings);
   const outputs = [...files, ...recordOf(settings)];
   for (const output of outputs) {
     refuseStandardStreams(output);
@@ -83,6 +96,16 @@ function recordOf(settings: Settings): Output[] {
     const path = join(folder, name);
     return { origin, path, target: usable(origin, path) };
   });
+}
+
+/** Refuses a file whose path is that of the folder of `--run`, or of a folder above it. */
+function refuseRunFolder(output: Output, settings: Settings): void {
+  const run = settings.get('run');
+  if (run === undefined || output.target.kind !== 'file') return;
+  const folder = realPath(run);
+  const { path } = output.target;
+  if (folder !== path && !folder.startsWith(join(path, '/'))) return;
+  throw wrong(output, `a file other than the folder of ${settings.origin('run')}`);
 }
 
 /** Returns the destination of an output. Throws PodError `bad-flag` if it cannot be written. */

@@ -1,8 +1,10 @@
-import { readdirSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ownIdentity, type ProcessIdentity } from '../../cluster/host/process-identity.ts';
 import { withTemporaryFolder } from '../files/temporary.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
+import { quoteName } from '../numerics/quote.ts';
 
 /** What a temporary folder of `pod chaos` is for. It is a part of the name of the folder. */
 export type FolderUse = 'chaos' | 'search' | 'record';
@@ -10,10 +12,35 @@ export type FolderUse = 'chaos' | 'search' | 'record';
 /**
  * Makes a temporary folder as {@link withTemporaryFolder} does. Its name says which process made it,
  * so that `pod chaos heal` can remove it if that process was killed.
+ *
+ * @throws PodError `io` if it cannot be made, and what `work` throws.
  */
 export function withOwnFolder<T>(use: FolderUse, work: (folder: string) => Promise<T>): Promise<T> {
+  return withTemporaryFolder(prefixOf(use), work, unusable);
+}
+
+/**
+ * Checks that {@link withOwnFolder} can make a folder. Leaves nothing on the disk.
+ *
+ * @throws PodError `io` if it cannot.
+ */
+export function checkOwnFolders(): void {
+  try {
+    rmdirSync(mkdtempSync(join(tmpdir(), prefixOf('chaos'))));
+  } catch (error) {
+    throw unusable(error);
+  }
+}
+
+function prefixOf(use: FolderUse): string {
   const { pid, start } = ownIdentity();
-  return withTemporaryFolder(`pod-${use}-${pid}-${start}-`, work);
+  return `pod-${use}-${pid}-${start}-`;
+}
+
+function unusable(error: unknown): PodError {
+  const message = `TMPDIR: expected a folder for temporary files, found ${quoteName(tmpdir())}`;
+  const why = `${message}: ${messageOf(error)}; set TMPDIR to a folder that can be written`;
+  return new PodError('io', why, error);
 }
 
 /** A temporary folder of {@link withOwnFolder}. */

@@ -1,6 +1,6 @@
 import { type OpenedRun, openRun } from '../experiment/open-run.ts';
 import { type Mistake, mistakesIn, type RunFacts, refuseMistakes } from '../fault/check.ts';
-import { type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
+import { type Fault, type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
 import { type Scheduled, scheduleOf } from '../fault/schedule.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import { supported } from '../fault/support.ts';
@@ -10,19 +10,20 @@ import { quote } from '../numerics/quote.ts';
 import type { RunStream } from '../run/stream.ts';
 import { inContainers } from './chaos-containers.ts';
 import { inProcesses } from './chaos-processes.ts';
-import { inSimulation, withoutLargeGrid } from './chaos-sim.ts';
+import { bucketsOf, inSimulation, withoutLargeGrid } from './chaos-sim.ts';
 import { inThreads } from './chaos-threads.ts';
 import { checkContainers } from './container-engine.ts';
 import { optionsOf, type TrainOptions } from './options.ts';
+import { checkOwnFolders } from './own-folder.ts';
 import { mergeSettings, type Settings } from './settings/merge.ts';
-import type { Mode } from './settings/schema.ts';
-import { sourceOfFlags } from './settings/source.ts';
+import { isSettingKey, type Mode } from './settings/schema.ts';
+import { sourceOfFlags, unknownSetting } from './settings/source.ts';
 
 /**
  * Returns the kind of pod that has the given name. `origin` tells messages where the name was
  * given.
  */
-export function groundOf(name: string, origin: string): Ground {
+export function groundOf(name: unknown, origin: string): Ground {
   const ground = grounds.find((it) => it === name);
   if (ground !== undefined) return ground;
   throw new PodError('bad-flag', `${origin}: expected ${grounds.join(', ')}, found ${quote(name)}`);
@@ -58,6 +59,8 @@ export interface PlannedRun {
   readonly schedule: readonly Scheduled[];
   readonly facts: RunFacts;
   readonly opened: OpenedRun;
+  /** Settings of the run as those of `pod train`. `options` was made from them. */
+  readonly settings: Settings;
   readonly options: TrainOptions;
   /** Settings of a pod of processes or containers; undefined for other kinds of pods. */
   readonly ofProcesses: Settings | undefined;
@@ -67,8 +70,8 @@ export interface PlannedRun {
  * Checks a fault plan, and reads the data of its run.
  *
  * @throws PodError `bad-plan` for a mistake in the plan or a fault that the ground cannot inject,
- * `bad-flag` or `bad-config` for a wrong setting, and the errors of {@link openRun} and
- * {@link checkContainers}.
+ * `bad-flag` or `bad-config` for a wrong setting, and the errors of {@link openRun},
+ * {@link checkOwnFolders} and {@link checkContainers}.
  */
 export async function openPlanned(named: NamedPlan, ground: Ground): Promise<PlannedRun> {
   const { placeOf, settingName } = named;
@@ -76,16 +79,20 @@ export async function openPlanned(named: NamedPlan, ground: Ground): Promise<Pla
     ground === 'sim'
       ? withoutLargeGrid(named.plan, settingName('topology'))
       : { plan: named.plan, topology: undefined };
-  const options = optionsOf(settingsOfRun(plan, 'train', settingName));
+  const settings = settingsOfRun(plan, 'train', settingName);
+  const options = optionsOf(settings);
   const opened = await openRun(options.config);
-  const facts = { ...factsOf(options, opened), ...(topology && { topology }) };
+  const known = { ...factsOf(options, opened), ...(topology && { topology }) };
+  const facts = withBuckets(known, plan.faults, { options, opened });
   refuseFaults(plan, facts, ground, placeOf);
   const schedule = scheduleOf(plan, facts.topology, facts.steps);
   const faults = schedule.map(({ fault }) => fault);
   const isCluster = ground === 'processes' || ground === 'containers';
   const ofProcesses = isCluster ? settingsOfRun(plan, 'up', settingName) : undefined;
+  if (ofProcesses !== undefined) checkOwnFolders();
   if (ground === 'containers' && ofProcesses) await checkContainers(ofProcesses);
-  return { ground, plan: { ...plan, faults }, schedule, facts, opened, options, ofProcesses };
+  const run = { settings, options, ofProcesses };
+  return { ground, plan: { ...plan, faults }, schedule, facts, opened, ...run };
 }
 
 /**
@@ -132,6 +139,8 @@ function settingsOfRun(
   settingName: NamedPlan['settingName'],
 ): Settings {
   const values = { recovery: 'replace', ...run };
+  const unknown = Object.keys(values).find((key) => !isSettingKey(key));
+  if (unknown !== undefined) throw unknownSetting(settingName(unknown), outputSettings);
   const output = outputSettings.find((key) => Object.hasOwn(values, key));
   if (output !== undefined) {
     throw new PodError('bad-flag', `${settingName(output)}: not possible in a run with faults`);
@@ -144,7 +153,7 @@ function settingsOfRun(
 }
 
 /** Settings that say where the output of a run goes. A run with faults has no such output. */
-const outputSettings = ['log', 'logLevel', 'report', 'run', 'json', 'print'];
+const outputSettings: readonly string[] = ['log', 'logLevel', 'report', 'run', 'json', 'print'];
 
 /** Returns what the checks of a plan need to know of its run. */
 export function factsOf(
@@ -156,9 +165,22 @@ export function factsOf(
     topology: config.topology,
     steps: identity.steps,
     evaluationSteps: Math.ceil(held / config.globalBatch),
-    hasCheckpoints: checkpoint !== undefined,
+    checkpointEvery: checkpoint?.every,
     cores: 8,
   };
+}
+
+/**
+ * Returns the facts of a run with the number of its buckets, if a fault names a bucket other than
+ * the first. The training program must be compiled to know this number.
+ */
+export function withBuckets(
+  facts: RunFacts,
+  faults: readonly Fault[],
+  { options, opened }: Pick<PlannedRun, 'options' | 'opened'>,
+): RunFacts {
+  const isNamed = faults.some(({ at }) => 'step' in at && (at.bucket ?? 0) > 0);
+  return isNamed ? { ...facts, buckets: bucketsOf({ options, opened, facts }) } : facts;
 }
 
 /**

@@ -3,15 +3,16 @@ import { lockOpened, requireUnlocked } from '../../cluster/host/lock.ts';
 import type { Report } from '../experiment/event.ts';
 import { isAt, targetOf } from '../files/target.ts';
 import { openingTrouble, openStream, writeOutput } from '../files/write.ts';
-import { PodError } from '../numerics/error.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
 
 /**
- * The file of `--report`. {@link begin} locks the file for this run if it is a regular file. If the
+ * The file of `--report`, or of another flag. {@link begin} locks the file for this run if it is a regular file. If the
  * file does not exist, `begin` creates an empty file (the placeholder), which the report later
  * replaces.
  */
 export class ReportFile {
   readonly #path: string;
+  readonly #flag: string;
   /**
    * Descriptor of a pipe or a device; undefined for a regular file. A pipe is opened before the
    * run, in the constructor, so that a pipe without a reader is refused at once.
@@ -21,17 +22,21 @@ export class ReportFile {
   readonly #place: string | undefined;
   #locked: number | undefined;
   #isPlaceholder = false;
+  readonly #close = (): void => this.close();
   #lost: string | undefined;
+  /** Reason why the file could not be opened when it was to be locked. */
+  #trouble: unknown;
 
   /**
    * Opens a pipe or a device, and checks that no other run has locked a regular file. Changes
-   * nothing on disk.
+   * nothing on disk. `flag` names the file in messages.
    *
    * @throws PodError `in-use` if another run has locked the file, `io` if a pipe or a device cannot
    * be opened.
    */
-  constructor(path: string) {
+  constructor(path: string, flag = '--report') {
     this.#path = path;
+    this.#flag = flag;
     const target = targetOf(path);
     if (target.kind === 'stream') this.#opened = this.#openStream(target.path);
     if (target.kind === 'file') {
@@ -54,7 +59,20 @@ export class ReportFile {
   begin(): void {
     if (this.#place === undefined || this.#locked !== undefined) return;
     this.#locked = this.#lock(this.#place);
-    process.once('exit', () => this.close());
+    process.once('exit', this.#close);
+  }
+
+  /**
+   * Locks the file as {@link begin} does, for a command whose whole result is in the file.
+   *
+   * @throws PodError `in-use` if another run has locked the file, `bad-flag` if it cannot be opened.
+   */
+  take(): void {
+    this.begin();
+    if (this.#place === undefined || this.#locked !== undefined) return;
+    const found = messageOf(this.#trouble);
+    const message = `${this.#name}: expected a file that can be written, found ${found}`;
+    throw new PodError('bad-flag', message, this.#trouble);
   }
 
   write(text: string): void {
@@ -72,10 +90,11 @@ export class ReportFile {
     if (this.#isPlaceholder && isEmpty && isAt(this.#place, this.#locked)) rmSync(this.#place);
     closeSync(this.#locked);
     this.#locked = undefined;
+    process.off('exit', this.#close);
   }
 
   get #name(): string {
-    return `--report ${this.#path}`;
+    return `${this.#flag} ${this.#path}`;
   }
 
   #openStream(path: string): number {
@@ -109,27 +128,25 @@ export class ReportFile {
   #open(place: string): number | undefined {
     const { O_WRONLY, O_CREAT, O_EXCL } = constants;
     this.#isPlaceholder = false;
-    const found = opened(place, O_WRONLY);
+    const found = this.#opens(place, O_WRONLY);
     if (found !== undefined) return found;
-    const made = opened(place, O_WRONLY | O_CREAT | O_EXCL);
+    const made = this.#opens(place, O_WRONLY | O_CREAT | O_EXCL);
     this.#isPlaceholder = made !== undefined;
     return made;
+  }
+
+  /** Opens a file; returns undefined and keeps the reason if the file cannot be opened. */
+  #opens(place: string, flags: number): number | undefined {
+    try {
+      return openSync(place, flags, 0o666);
+    } catch (error) {
+      this.#trouble = error;
+      return undefined;
+    }
   }
 }
 
 /** Returns the text of a report, as `--report` and `--json` write it. */
 export function reportText(report: Report): string {
   return `${JSON.stringify(report, undefined, 2)}\n`;
-}
-
-/**
- * Opens a file; returns undefined if the file cannot be opened. The reason is reported later, when
- * writing the report fails for the same reason.
- */
-function opened(path: string, flags: number): number | undefined {
-  try {
-    return openSync(path, flags, 0o666);
-  } catch {
-    return undefined;
-  }
 }

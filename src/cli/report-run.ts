@@ -92,6 +92,7 @@ function writePage(path: string, report: RunReport, what = 'run folder'): void {
   } catch (error) {
     throw new PodError('io', `--html ${path}: could not be written: ${messageOf(error)}`, error);
   }
+  if (!isStandardOutput(path)) process.stderr.write(`${plainLine(`wrote ${path}`)}\n`);
 }
 
 /** Returns the report as `--json` prints it. Times are in ms since the first event of the run. */

@@ -163,15 +163,17 @@ export class RunFolder implements Sink {
   }
 
   /**
-   * Refuses a folder that has events but no settings, because without the settings nothing says to
-   * which run the events belong.
+   * Refuses a folder that has files of a record but no settings. Without the settings nothing says
+   * to which run the files belong. They may be files of the user that only have the same names.
    */
   #refuseForeign(): void {
-    const path = join(this.#options.path, runFiles.events);
-    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    if (size === 0) return;
+    const found = Object.values(runFiles).find((name) => {
+      const path = join(this.#options.path, name);
+      return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0;
+    });
+    if (found === undefined) return;
     throw this.#wrong(
-      `expected a folder without ${runFiles.events}, found one without ${runFiles.config}; name another folder`,
+      `expected a folder without ${found}, found one without ${runFiles.config}; name another folder`,
     );
   }
 

@@ -3,7 +3,7 @@ import type { Grid } from '../fabric/torus.ts';
 import { kindNameOf } from '../fault/draw.ts';
 import { type FaultPlan, hitBy } from '../fault/plan.ts';
 import { type Observation, outcomesOf } from '../fault/verdict.ts';
-import { milliseconds, table } from '../observe/format.ts';
+import { count, milliseconds, table } from '../observe/format.ts';
 
 /** What happened to the faults of one kind, in runs that have only one fault. Times are in ms. */
 export interface KindTally {
@@ -73,9 +73,10 @@ export class Tally {
 
 /**
  * Returns the lines of a table with one row for each kind. A last line says how many of the first
- * reports named the right Cloud TPU.
+ * reports named the right Cloud TPU. The first line says how many of the plans have only one fault,
+ * because no others are counted. `plans` is the number of all plans.
  */
-export function tallyLines(kinds: readonly KindTally[]): readonly string[] {
+export function tallyLines(kinds: readonly KindTally[], plans: number): readonly string[] {
   const head = ['fault', 'injected', 'noticed', 'right', 'noticed after, p50 and p99', 'recovered'];
   const rows = kinds.map(({ kind, injected, noticed, right, detectionMs, recoveryMs }) => [
     ...[kind, `${injected}`, `${noticed}`, `${right}`],
@@ -84,7 +85,9 @@ export function tallyLines(kinds: readonly KindTally[]): readonly string[] {
   const sum = (of: (it: KindTally) => number): number => kinds.reduce((all, it) => all + of(it), 0);
   const [noticed, right] = [sum((it) => it.noticed), sum((it) => it.right)];
   const share = noticed === 0 ? '' : `, ${((100 * right) / noticed).toFixed(1)} %`;
+  const counted = sum((it) => it.injected);
   return [
+    `times of the ${count(counted)} of ${count(plans)} plans with one fault that was injected; --faults 1 draws no others`,
     ...table([head, ...rows]),
     `the first report names the right one: ${right} of ${noticed}${share}`,
   ];

@@ -4,7 +4,7 @@ import { type Scheduled, scheduleOf } from '../fault/schedule.ts';
 import { parseFault } from '../fault/shorthand.ts';
 import { at } from '../numerics/assert.ts';
 import type { TrainOptions } from './options.ts';
-import { factsOf, refuseFaults } from './planned-run.ts';
+import { factsOf, refuseFaults, withBuckets } from './planned-run.ts';
 
 /** The faults that the flags `--fault` of a command line ask for. */
 export class TrainFaults {
@@ -21,7 +21,7 @@ export class TrainFaults {
     const { recovery } = options.config;
     const faults = texts.map((text) => parseFault(text, '--fault'));
     const plan = { run: { recovery }, faults, expect: {} };
-    const facts = factsOf(options, opened);
+    const facts = withBuckets(factsOf(options, opened), faults, { options, opened });
     refuseFaults(plan, facts, 'threads', ([, index = 0, ...rest]) =>
       [`--fault ${texts[Number(index)]}`, ...rest].join(rest.length === 0 ? '' : ': '),
     );
@@ -36,11 +36,14 @@ export class TrainFaults {
 
   /**
    * Records that the fault with the given index in {@link faults} was injected. Returns the value
-   * of the flag that asked for the fault.
+   * of the flag that asked for the fault. If another fault of the same flag was injected before,
+   * returns undefined: a lost row has a fault for each Cloud TPU.
    */
-  inject(index: number): string {
+  inject(index: number): string | undefined {
+    const { planned } = at(this.#schedule, index);
+    const isFirst = ![...this.#injected].some((it) => at(this.#schedule, it).planned === planned);
     this.#injected.add(index);
-    return this.#textOf(at(this.#schedule, index));
+    return isFirst ? at(this.#texts, planned ?? 0) : undefined;
   }
 
   /** Values of the flags whose fault was not injected, or was injected only in part. */

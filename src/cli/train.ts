@@ -91,8 +91,10 @@ async function run(options: TrainOptions, faultTexts: readonly string[]): Promis
         openThreadPod({
           ...{ ...podOptions, relaxed: relaxedSimd, faults: faults?.faults ?? [] },
           onFault(index) {
+            const text = faults?.inject(index);
+            if (text === undefined) return;
             progress.end();
-            warn(`injected: --fault ${faults?.inject(index)}`);
+            warn(`injected: --fault ${text}`);
           },
         }),
       tell: (event) => stream.tell(event),

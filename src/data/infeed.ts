@@ -96,7 +96,7 @@ export class InfeedQueue {
     const { tpu } = this.geometry;
     throw new PodError(
       'worker-silent',
-      `${loader}: expected the infeed of step ${step} for Cloud TPU ${tpu}, ` +
+      `${loader}: expected the next infeed for Cloud TPU ${tpu}, ` +
         `found nothing for ${timeoutMs} ms`,
     );
   }

@@ -64,7 +64,7 @@ function untilFree(queue: InfeedQueue, step: number, limits: LoaderLimits): bool
   for (let waitedMs = 0; !shouldStop(); waitedMs += lookMs) {
     if (queue.produce(step, Math.min(lookMs, patienceMs - waitedMs))) return true;
     if (queue.stopped) return false;
-    if (waitedMs + lookMs >= patienceMs) throw silent(queue, step, patienceMs);
+    if (waitedMs + lookMs >= patienceMs) throw silent(queue, patienceMs);
   }
   return false;
 }
@@ -80,11 +80,11 @@ function fill(queue: InfeedQueue, feed: Feed, i: number, scratch: FillScratch): 
   queue.publish(step);
 }
 
-function silent(queue: InfeedQueue, step: number, patienceMs: number): PodError {
-  const { tpu, depth } = queue.geometry;
+function silent(queue: InfeedQueue, patienceMs: number): PodError {
+  const { tpu } = queue.geometry;
   return new PodError(
     'worker-silent',
-    `Cloud TPU ${tpu}: expected the cores to take the infeed of step ${Math.max(step - depth, 0)}, ` +
-      `found the infeed still in its slot after ${patienceMs} ms`,
+    `Cloud TPU ${tpu}: expected the cores to take the oldest infeed, ` +
+      `found it still in its slot after ${patienceMs} ms`,
   );
 }

@@ -12,3 +12,14 @@ export const trainProgram = 0;
  * programs.
  */
 export const evaluateProgram = 1;
+
+/** Words for the programs of a run in messages, by the index of the program. */
+const programWords = [
+  { unit: 'step', name: 'the training' },
+  { unit: 'batch', name: 'the evaluation' },
+] as const;
+
+/** Returns the words for a program in messages. `program` is the index of the program. */
+export function wordsOfProgram(program: number): { readonly unit: string; readonly name: string } {
+  return programWords[program] ?? { unit: 'step', name: `program ${program}` };
+}

@@ -1,9 +1,11 @@
-import { podTorus, type Topology } from '../fabric/torus.ts';
+import { formatTopology, podTorus, type Topology } from '../fabric/torus.ts';
 import { PodError } from '../numerics/error.ts';
+import { hopsOf } from './hops.ts';
 import {
   endsOf,
   type Fault,
   type FaultPlan,
+  isCollective,
   isLinkFault,
   needsCheckpoints,
   type Position,
@@ -16,8 +18,13 @@ export interface RunFacts {
   readonly steps: number;
   /** Number of batches of the evaluation; 0 if the run does not evaluate. */
   readonly evaluationSteps: number;
-  /** True if the run saves checkpoints. */
-  readonly hasCheckpoints: boolean;
+  /**
+   * Number of steps from one checkpoint to the next; undefined if the run saves none. A checkpoint
+   * is saved after the last step too.
+   */
+  readonly checkpointEvery: number | undefined;
+  /** Number of buckets of gradients; undefined if the training program was not compiled. */
+  readonly buckets?: number;
   /** Cores of a Cloud TPU. */
   readonly cores: number;
 }
@@ -37,6 +44,7 @@ export function mistakesIn(plan: FaultPlan, facts: RunFacts): readonly Mistake[]
     [
       ...targetMistakes(fault, facts),
       ...positionMistakes(fault.at, facts),
+      ...hopMistakes(fault.at, facts),
       ...checkpointMistakes(fault, facts),
     ].map((it) => ({ ...it, path: ['faults', index, ...it.path] })),
   );
@@ -140,11 +148,43 @@ function positionMistakes(at: Position, facts: RunFacts): readonly Mistake[] {
   return [];
 }
 
-function checkpointMistakes(fault: Fault, { hasCheckpoints }: RunFacts): readonly Mistake[] {
-  if (hasCheckpoints || !needsCheckpoints(fault)) return [];
-  const isByPhase = 'step' in fault.at && fault.at.phase === 'checkpoint';
-  const message = 'expected a run with checkpoints (run: { checkpoint: DIR, every: N })';
-  return [{ path: isByPhase ? ['at', 'phase'] : ['fault'], message }];
+/** Mistakes of a position at a hop of a collective: the run has no such bucket or no such hop. */
+function hopMistakes(at: Position, { topology, buckets }: RunFacts): readonly Mistake[] {
+  if (!('step' in at) || at.phase === undefined || !isCollective(at.phase)) return [];
+  const { bucket = 0, hop = 0, phase } = at;
+  const wrong = (name: string, found: number, count: number, of: string): readonly Mistake[] => {
+    if (found < count) return [];
+    const range = count === 1 ? `${name} 0, the only one` : `a ${name} from 0 to ${count - 1}`;
+    return [{ path: ['at', name], message: `expected ${range} ${of}, found ${found}` }];
+  };
+  const slice = `of ${phase} on ${formatTopology(topology)} Cloud TPUs`;
+  return [
+    ...wrong('bucket', bucket, buckets ?? Number.POSITIVE_INFINITY, 'of this model'),
+    ...wrong('hop', hop, hopsOf(phase, topology), slice),
+  ];
+}
+
+function checkpointMistakes(fault: Fault, facts: RunFacts): readonly Mistake[] {
+  const { at } = fault;
+  const { steps, checkpointEvery: every } = facts;
+  const isByPhase = 'step' in at && at.phase === 'checkpoint';
+  if (every === undefined) {
+    if (!needsCheckpoints(fault)) return [];
+    const message = 'expected a run with checkpoints (run: { checkpoint: DIR, every: N })';
+    return [{ path: isByPhase ? ['at', 'phase'] : ['fault'], message }];
+  }
+  if (!isByPhase || at.step > steps || savesCheckpoint(at.step, steps, every)) return [];
+  const saved = `the run saves one every ${every} steps and after step ${steps}, its last`;
+  const message = `expected a step with a checkpoint, found ${at.step}: ${saved}`;
+  return [{ path: ['at', 'step'], message }];
+}
+
+/**
+ * True if a run saves a checkpoint after a step. The run has `steps` steps and saves a checkpoint
+ * after each step whose number is a multiple of `every`, and after the last step.
+ */
+export function savesCheckpoint(step: number, steps: number, every: number): boolean {
+  return step % every === 0 || step === steps;
 }
 
 /** Expectations that exclude each other or the run. */

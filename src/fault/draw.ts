@@ -4,6 +4,7 @@ import type { Random } from '../numerics/generator.ts';
 import { fromKeys } from './from-keys.ts';
 import {
   type Duration,
+  diskFaults,
   endingFaults,
   type Fault,
   type FaultKind,
@@ -12,6 +13,7 @@ import {
   type LinkFaultKind,
   linkFaults,
   type Memory,
+  masterFaults,
   memories,
   type Position,
 } from './plan.ts';
@@ -53,6 +55,8 @@ type Draw = (place: Place, draws: Draws) => Fault;
 /** A kind of fault that can be drawn. The fault `flip-bit` is a kind of its own for each memory. */
 export interface DrawableKind {
   readonly name: string;
+  /** True for a fault of the master or of its disk. */
+  readonly isOfMaster: boolean;
   readonly draw: Draw;
 }
 
@@ -97,11 +101,16 @@ const table: Readonly<Record<Exclude<FaultKind, 'flip-bit'>, Draw>> = {
   partition: drawPartition,
 };
 
+const kindsOfMaster: readonly FaultKind[] = [...diskFaults, ...masterFaults];
+
 /** All kinds of faults, in the order of {@link faultKinds}. */
-export const drawableKinds: readonly DrawableKind[] = faultKinds.flatMap((kind) =>
-  kind === 'flip-bit'
-    ? memories.map((memory) => ({ name: `flip-bit in ${memory}`, draw: drawFlip(memory) }))
-    : [{ name: kind, draw: table[kind] }],
+export const drawableKinds: readonly DrawableKind[] = faultKinds.flatMap(
+  (kind): readonly DrawableKind[] =>
+    kind === 'flip-bit'
+      ? memories.map((memory) => {
+          return { name: `flip-bit in ${memory}`, isOfMaster: false, draw: drawFlip(memory) };
+        })
+      : [{ name: kind, isOfMaster: kindsOfMaster.includes(kind), draw: table[kind] }],
 );
 
 /**
@@ -109,7 +118,7 @@ export const drawableKinds: readonly DrawableKind[] = faultKinds.flatMap((kind) 
  * the fault may end in the same step.
  */
 function drawTime(draws: Draws): Duration {
-  return { ms: draws.chance(0.5) ? draws.whole(1, 20) : draws.whole(1, 4000) };
+  return { ms: draws.chance(0.5) ? draws.whole(1, 10) : draws.whole(1, 4000) };
 }
 
 function drawFlip(memory: Memory): Draw {

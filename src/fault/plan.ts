@@ -283,7 +283,7 @@ export interface LinkFault extends At, Lasting {
    */
   readonly ms?: number;
   readonly jitterMs?: number;
-  /** Only for `bandwidth`: the bytes a second that the link still carries. */
+  /** Only for `bandwidth`: the bytes a second that the link still carries, at least 1. */
   readonly bytesPerSecond?: number;
   /**
    * Only for `lose`, `duplicate`, `reorder`, `corrupt` and `truncate`: share of the link's frames
@@ -343,7 +343,7 @@ export interface Expectations {
   readonly culprit?: 'named';
   /** Recovery paths, each of which the run must have taken. */
   readonly sometimes?: readonly RecoveryPath[];
-  /** Bound of the goodput (share of wall time spent on steps that count), such as `>=0.9`. */
+  /** Bound of the goodput (share of the training time spent on steps that count), such as `>=0.9`. */
   readonly goodput?: string;
   /** How the run ends. Default: `done`. */
   readonly outcome?: 'done' | 'failed';

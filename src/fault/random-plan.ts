@@ -3,6 +3,7 @@ import { mulberry32 } from '../numerics/generator.ts';
 import { type Case, type CaseRun, planOf } from './case.ts';
 import { type DrawableKind, Draws, drawableKinds } from './draw.ts';
 import { mustRecover, reasonNotDrawn } from './fair.ts';
+import { hopsOf } from './hops.ts';
 import {
   type AnyPhase,
   endingFaults,
@@ -234,13 +235,18 @@ function drawFaults(run: CaseRun, draws: Draws, shape: Shape): readonly Fault[] 
   return withLoss(faults, run, draws, shape);
 }
 
+/** Phases in which the master writes to its disk. */
+const phasesOfMaster = ['commit', 'checkpoint'] as const;
+
 function drawOne(kinds: readonly DrawableKind[], run: CaseRun, focus: Focus, draws: Draws): Fault {
   const tpu = draws.chance(0.4) ? focus.tpu : draws.whole(0, tpusOf(run) - 1);
-  const phase = draws.pick(allPhases);
+  const kind = draws.pick(kinds);
+  const isOwn = kind.isOfMaster && draws.chance(0.5);
+  const phase = draws.pick(isOwn ? phasesOfMaster : allPhases);
   const at = isMembershipPhase(phase)
     ? { during: phase, generation: draws.whole(1, 4) }
     : drawStepPosition(phase, run, draws, draws.chance(0.4) ? focus.step : undefined);
-  return draws.pick(kinds).draw({ grid: run.topology, tpu, at }, draws);
+  return kind.draw({ grid: run.topology, tpu, at }, draws);
 }
 
 /**
@@ -260,21 +266,13 @@ function drawStepPosition(
   return { step, phase, bucket, hop: draws.whole(0, hopsOf(phase, run.topology) - 1) };
 }
 
-/** Draws a step of which the run saves a checkpoint: each `checkpointEvery`-th, and the last. */
-function drawCheckpoint({ steps, checkpointEvery: every = steps }: CaseRun, draws: Draws): number {
-  return Math.min(steps, every * draws.whole(1, Math.ceil(steps / every)));
-}
-
 /**
- * Returns the largest number of hops that a lane makes in a phase of a collective. The first axis
- * of a lane is X or Y, the second axis is the other one. In `reduce-scatter` and in `all-gather`
- * the lane goes once round a ring of its first axis. In `all-reduce` it goes twice round a ring of
- * its second axis. Once round a ring of n chips is n hops. A ring has two chips for each column or
- * row of the slice.
+ * Draws a step of which the run saves a checkpoint: each `checkpointEvery`-th, and the last. The
+ * last is drawn more often, because without its checkpoint the run is not done.
  */
-export function hopsOf(phase: StepPhase, { columns, rows }: Topology): number {
-  const longest = 2 * Math.max(columns, rows);
-  return phase === 'all-reduce' ? 2 * longest : longest;
+function drawCheckpoint({ steps, checkpointEvery: every = steps }: CaseRun, draws: Draws): number {
+  if (draws.chance(0.4)) return steps;
+  return Math.min(steps, every * draws.whole(1, Math.ceil(steps / every)));
 }
 
 /**

@@ -1,6 +1,6 @@
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { excessIn } from '../files/yaml.ts';
+import { excessIn, yamlTrouble } from '../files/yaml.ts';
 import { messageOf, PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import type { FaultPlan } from './plan.ts';
@@ -29,16 +29,14 @@ export function parsePlan(text: string, name: string): FaultPlan {
   const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
   const [problem] = [...document.errors, ...document.warnings];
   if (problem !== undefined) {
-    throw badPlan(
-      name,
-      lines,
-      problem.pos[0],
-      `expected YAML, found: ${firstLine(problem.message)}`,
-    );
+    throw badPlan(name, lines, problem.pos[0], yamlTrouble(problem));
+  }
+  if (document.contents === null) {
+    throw new PodError('bad-plan', `${name}: expected a fault plan, found nothing`);
   }
   const value = attempt(
     () => document.toJS({ maxAliasCount: 100 }) as unknown,
-    (message) => badPlan(name, lines, 0, `expected YAML, found: ${message}`),
+    (message) => badPlan(name, lines, 0, yamlTrouble({ message })),
   );
   return checkPlan(value, (path) => `${name}:${placeOf(lines, offsetOf(document, path))}`);
 }
@@ -98,7 +96,7 @@ function offsetOf(document: Document, path: readonly PropertyKey[]): number {
  */
 function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   const [issue] = issues as readonly [z.core.$ZodIssue];
-  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
+  if (issue.code !== 'invalid_union' || issue.errors.flat().every(isOfType)) return issue;
   const options = issue.errors.filter((option) => option.length > 0);
   const meant = [...options].sort((a, b) => strangeness(a) - strangeness(b))[0];
   if (meant === undefined) return issue;
@@ -109,8 +107,13 @@ function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
 function strangeness(issues: readonly z.core.$ZodIssue[]): number {
   return issues.reduce((sum, it) => {
     if (it.code === 'unrecognized_keys') return sum + 10 * it.keys.length;
-    return sum + (it.code === 'invalid_type' && it.path.length === 0 ? 100 : 1);
+    return sum + (isOfType(it) ? 100 : 1);
   }, 0);
+}
+
+/** True if a form of a value needs another type than that of the value. */
+function isOfType(issue: z.core.$ZodIssue): boolean {
+  return issue.code === 'invalid_type' && issue.path.length === 0;
 }
 
 function describe(issue: z.core.$ZodIssue, found: unknown): string {
@@ -120,22 +123,69 @@ function describe(issue: z.core.$ZodIssue, found: unknown): string {
     case 'invalid_value':
       return `expected ${issue.values.join(', ')}, found ${shown(found)}`;
     case 'invalid_union':
+      if (issue.errors.length > 0) return `expected ${formOf(issue)}, found ${shown(found)}`;
       return `expected a known kind of fault, found ${shown(found)}; docs/FAULTS.md lists the kinds`;
-    case 'custom':
+    case 'invalid_type':
+      return `expected ${formOf(issue)}, found ${shown(found)}`;
+    case 'too_small':
+      return `expected ${limit(issue, issue.minimum, ['at least', 'more than'])}, found ${shown(found)}`;
+    case 'too_big':
+      return `expected ${limit(issue, issue.maximum, ['at most', 'less than'])}, found ${shown(found)}`;
     case 'invalid_format':
-      return `${issue.message}, found ${shown(found)}`;
+      return `${issue.message}, found ${shown(found)}${adviceFor(found)}`;
     default:
-      return `${lowerFirst(issue.message.replace(/^Invalid input: /, ''))}, found ${shown(found)}`;
+      return `${issue.message}, found ${shown(found)}`;
   }
 }
 
-function shown(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  return quote(JSON.stringify(value) ?? String(value));
+/** Forms of values, by the last part of their path. */
+const forms: Readonly<Record<string, string>> = {
+  at: 'a position such as { step: 5 }',
+  for: 'a duration such as { steps: 4 } or { ms: 500 }',
+  link: 'the name of a link such as "chip(3,1)+x", or two neighbours such as [0, 1]',
+  faults: 'a list of faults',
+  run: 'settings such as { tpus: 8, steps: 20 }',
+};
+
+/** Forms of values, by the type that the schema names. */
+const types: Readonly<Record<string, string>> = {
+  ...{ number: 'a number', int: 'a whole number', string: 'text', boolean: 'true or false' },
+  ...{ array: 'a list', tuple: 'a list', object: 'a value with fields such as { name: value }' },
+};
+
+/** Describes the form that a value of a plan must have. */
+function formOf(issue: z.core.$ZodIssue): string {
+  const { path } = issue;
+  if (path.length === 0) return 'a fault plan';
+  if (path[0] === 'run' && path.length === 2) return 'text, a number, or true or false';
+  if (path[0] === 'faults' && path.length === 2) {
+    return 'a fault such as { fault: kill, tpu: 3, at: { step: 5 } }';
+  }
+  const type = issue.code === 'invalid_type' ? issue.expected : '';
+  return forms[String(path.at(-1))] ?? types[type] ?? type;
 }
 
-function lowerFirst(text: string): string {
-  return text.slice(0, 1).toLowerCase() + text.slice(1);
+/** Describes the bound of a number, or of the length of a list. */
+function limit(
+  { origin, inclusive }: { readonly origin: string; readonly inclusive?: boolean },
+  bound: number | bigint,
+  [included, excluded]: readonly [string, string],
+): string {
+  const text = `${inclusive === false ? excluded : included} ${bound}`;
+  return origin === 'array' ? `${text} values` : text;
+}
+
+/**
+ * Returns advice for the name of a link that has been cut. In a value in braces, YAML takes the
+ * comma of `chip(3,1)+x` for the end of the name.
+ */
+function adviceFor(found: unknown): string {
+  const isCut = typeof found === 'string' && /^chip\(\d+$/.test(found);
+  return isCut ? '; YAML ends it at the comma: put the name of the link in quotes' : '';
+}
+
+function shown(value: unknown): string {
+  return value === undefined ? 'nothing' : quote(value);
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
@@ -143,10 +193,6 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
     (it, key) => (typeof it === 'object' && it !== null ? Reflect.get(it, key) : undefined),
     value,
   );
-}
-
-function firstLine(message: string): string {
-  return message.split('\n', 1)[0] ?? message;
 }
 
 function attempt<T>(work: () => T, wrong: (message: string) => PodError): T {

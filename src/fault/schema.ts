@@ -50,7 +50,9 @@ const lasting = { for: duration.exactOptional() };
 const tpu = { tpu: index };
 
 const link = z.union([
-  z.string().regex(/^chip\(\d+,\d+\)[+-][xy]$/, 'expected the name of a link, such as chip(3,1)+x'),
+  z
+    .string()
+    .regex(/^chip\(\d+,\d+\)[+-][xy]$/, 'expected the name of a link, such as "chip(3,1)+x"'),
   z.tuple([index, index]),
 ]);
 
@@ -63,7 +65,7 @@ const linkFault = z
     both: z.boolean().exactOptional(),
     ms: milliseconds.exactOptional(),
     jitterMs: milliseconds.exactOptional(),
-    bytesPerSecond: z.number().positive().exactOptional(),
+    bytesPerSecond: z.number().min(1).max(1e15).exactOptional(),
     share: z.number().gt(0).max(1).exactOptional(),
   })
   .superRefine((it, context) => {

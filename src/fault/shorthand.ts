@@ -20,12 +20,17 @@ export function parseFault(text: string, origin: string): Fault {
   if (kind === '') {
     throw new PodError('bad-flag', `${origin}: expected ${faultForm}, found ${quote(text)}`);
   }
-  const fault = {
-    fault: kind,
-    ...(target !== undefined && targetOf(kind, target)),
-    ...Object.fromEntries(fields.split(',').slice(1).map(fieldOf)),
-    at: positionOf(position),
-  };
+  const wrong = (what: string): PodError =>
+    new PodError('bad-flag', `${origin}: expected ${what}, found ${quote(text)}`);
+  const given = [
+    ...Object.entries({ fault: kind, ...(target !== undefined && targetOf(kind, target)) }),
+    ...fields.split(',').slice(1).map(fieldOf),
+    ['at', positionOf(position, wrong)] as const,
+  ];
+  const names = given.map(([name]) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw wrong(`${quote(twice)} once`);
+  const fault = Object.fromEntries(given);
   const [parsed] = checkPlan({ faults: [fault] }, () => `${origin}: ${quote(text)}`).faults;
   return parsed as Fault;
 }
@@ -47,11 +52,16 @@ function fieldOf(text: string): readonly [string, unknown] {
   return [name, { [String(duration[2])]: Number(duration[1]) }];
 }
 
-function positionOf(text: string): Readonly<Record<string, unknown>> {
-  const [first = '', second, third, fourth] = text.split('/');
+function positionOf(
+  text: string,
+  wrong: (what: string) => PodError,
+): Readonly<Record<string, unknown>> {
+  const [first = '', second, third, fourth, ...rest] = text.split('/');
   if (isMembershipPhase(first)) {
+    if (third !== undefined) throw wrong('MEMBERSHIP-PHASE[/GENERATION] after @');
     return { during: first, ...given('generation', second) };
   }
+  if (rest.length > 0) throw wrong('STEP[/PHASE[/BUCKET[/HOP]]] after @');
   return {
     step: literal(first),
     ...(second !== undefined && { phase: second }),

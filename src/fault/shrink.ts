@@ -1,5 +1,7 @@
 import type { Grid } from '../fabric/torus.ts';
 import type { Case, CaseRun } from './case.ts';
+import { savesCheckpoint } from './check.ts';
+import { hopsOf } from './hops.ts';
 import {
   type Fault,
   faultKinds,
@@ -9,7 +11,6 @@ import {
   type Position,
   type StepPosition,
 } from './plan.ts';
-import { hopsOf } from './random-plan.ts';
 
 /** Result of {@link shrink}. */
 export interface Shrunk {
@@ -96,6 +97,7 @@ function* fewerFaults(it: Case): Generator<Case> {
 function* simplerFaults(it: Case): Generator<Case> {
   for (const [index, fault] of it.faults.entries()) {
     for (const simpler of simplerFault(fault, it.run.topology)) {
+      if (!isReached(simpler.at, it.run)) continue;
       yield { ...it, faults: it.faults.with(index, simpler) };
     }
   }
@@ -258,10 +260,26 @@ function within(faults: readonly Fault[], run: CaseRun): readonly Fault[] {
 function positionWithin(at: StepPosition, run: CaseRun): StepPosition {
   const { phase } = at;
   const last = phase === 'evaluate' ? run.batches : run.steps;
-  const step = Math.min(at.step, last);
+  const nearest = Math.min(at.step, last);
+  const step = phase === 'checkpoint' ? checkpointBefore(nearest, run) : nearest;
   if (phase === undefined || !isCollective(phase)) return { ...at, step };
   const hop = Math.min(at.hop ?? 0, hopsOf(phase, run.topology) - 1);
   return { ...at, step, hop, bucket: run.model === 'mlp' ? 0 : (at.bucket ?? 0) };
+}
+
+/**
+ * Returns the given step if the run saves a checkpoint after it. Otherwise returns the last step
+ * before it with a checkpoint, or the last step of the run if there is none before.
+ */
+function checkpointBefore(step: number, { steps, checkpointEvery: every = 1 }: CaseRun): number {
+  if (savesCheckpoint(step, steps, every)) return step;
+  return step - (step % every) || steps;
+}
+
+/** False for a position in the phase `checkpoint` of a step after which no checkpoint is saved. */
+function isReached(at: Position, { steps, checkpointEvery: every = 1 }: CaseRun): boolean {
+  if (!('step' in at) || at.phase !== 'checkpoint') return true;
+  return savesCheckpoint(at.step, steps, every);
 }
 
 function* simplerRuns(run: CaseRun, isFixed: boolean): Generator<CaseRun> {

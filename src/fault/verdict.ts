@@ -39,7 +39,10 @@ export interface Observation {
   readonly beginMs: number;
   /** Time when the evaluation began; if the run ended before, the time of that end. */
   readonly endMs: number;
-  /** Batches of the evaluation after the training, in order. Only simulated runs have them. */
+  /**
+   * Batches of the evaluation after the training, in order, each recorded in the form of a commit.
+   * Only simulated runs record them.
+   */
   readonly evaluation?: readonly CommitSeen[];
   /**
    * Steps that were committed although not every Cloud TPU had reported the committed digest of the
@@ -88,8 +91,8 @@ export interface FaultOutcome {
   /** Time from the injection of the fault to its first report. */
   readonly detectionMs: number | undefined;
   /**
-   * Time from the injection of the fault to the first commit after its first report. Without a
-   * report, time from the injection to the first commit after the injection.
+   * Recovery time: from the injection of the fault to the first commit after its first report.
+   * Without a report, from the injection to the first commit after the injection.
    */
   readonly recoveryMs: number | undefined;
   /**
@@ -304,16 +307,33 @@ function judgeRecovery(
   // In a run that is done, no commit follows a fault in the evaluation. So `recovery.time` is not
   // judged for such a fault.
   const lastMs = seen.outcome === 'done' ? (seen.commits.at(-1)?.ms ?? 0) : Number.MAX_VALUE;
-  const inTraining = injected.filter(({ injectedMs }) => (injectedMs ?? 0) <= lastMs);
+  const inTraining = injected.filter(
+    ({ fault, injectedMs }) => recoversFrom(fault) && (injectedMs ?? 0) <= lastMs,
+  );
   const times = (all: readonly FaultOutcome[], name: 'detectionMs' | 'recoveryMs') =>
     all.map((it) => it[name] ?? Number.POSITIVE_INFINITY);
   const detections = times(injected, 'detectionMs');
   const recoveries = times(inTraining, 'recoveryMs');
+  const ofTimes = (name: string, text: string | undefined, values: readonly number[]) =>
+    injected.length === 0
+      ? unmeasured(name, text)
+      : bounded(name, 'time', text, values, milliseconds);
   return [
     bounded('recovery.steps', 'number', expected.steps, [repeatedSteps(seen)], String),
-    bounded('recovery.detection', 'time', expected.detection, detections, milliseconds),
-    bounded('recovery.time', 'time', expected.time, recoveries, milliseconds),
+    ofTimes('recovery.detection', expected.detection, detections),
+    ofTimes('recovery.time', expected.time, recoveries),
   ];
+}
+
+/** True if a run recovers from the fault. It does not from `slow`: it goes on with a straggler. */
+export function recoversFrom({ fault }: Fault): boolean {
+  return fault !== 'slow';
+}
+
+/** Returns the verdict on a bound of times of faults in a run into which no fault was injected. */
+function unmeasured(name: string, text: string | undefined): Verdict | undefined {
+  if (text === undefined) return undefined;
+  return { expectation: `${name}: ${text}`, holds: false, found: 'no fault to measure' };
 }
 
 /**
@@ -337,8 +357,8 @@ export function stepsKept({ cause }: Note): number {
 
 /**
  * Judges whether all values satisfy the bound `text`. The verdict shows the first value that does
- * not satisfy the bound. If there is no such value, the verdict shows the largest value. `name` is
- * the name of the expectation.
+ * not satisfy the bound. If there is no such value, the verdict shows the largest value. The bound
+ * holds if there are no values. `name` is the name of the expectation.
  */
 function bounded(
   name: string,
@@ -350,8 +370,9 @@ function bounded(
   if (text === undefined) return undefined;
   const bound = parseBound(text, of) as Bound;
   const wrong = values.find((value) => !satisfies(bound, value));
-  const shown = wrong ?? Math.max(0, ...values);
-  return { expectation: `${name}: ${text}`, holds: wrong === undefined, found: show(shown) };
+  const shown = wrong ?? Math.max(...values);
+  const found = values.length === 0 ? 'no fault from which a step must recover' : show(shown);
+  return { expectation: `${name}: ${text}`, holds: wrong === undefined, found };
 }
 
 function milliseconds(ms: number): string {
@@ -394,7 +415,11 @@ function judgeGoodput(text: string, seen: Observation): Verdict {
   const share = goodputOf(seen);
   const bound = parseBound(text, 'number') as Bound;
   const holds = satisfies(bound, share);
-  return { expectation: `goodput: ${text}`, holds, found: `${(100 * share).toFixed(1)} %` };
+  return {
+    expectation: `goodput: ${text}`,
+    holds,
+    found: `${(100 * share).toFixed(1)} % of the training time`,
+  };
 }
 
 /** Committed steps of a run, and the times when the training began and ended. Times are in ms. */
@@ -403,8 +428,9 @@ export interface TimedCommits extends Pick<Observation, 'beginMs' | 'endMs'> {
 }
 
 /**
- * Goodput of a run: the share of wall time that was spent on committed steps. The time spent is
- * taken as the number of committed steps times the median wall time of a committed step.
+ * Goodput of a run: the share of the training time that was spent on committed steps. The training
+ * time is from `beginMs` to `endMs`: start and evaluation do not count. The time spent is taken as
+ * the number of committed steps times the median wall time of a committed step.
  */
 export function goodputOf({ commits, beginMs, endMs }: TimedCommits): number {
   if (commits.length === 0) return 0;

@@ -1,4 +1,4 @@
-import { CST, Lexer, Parser } from 'yaml';
+import { CST, Lexer, Parser, type YAMLError } from 'yaml';
 import { type NoFile, readRegularFile } from './read.ts';
 
 /** Text of a YAML file, or what was found instead of such a file. */
@@ -17,6 +17,16 @@ export function readYamlText(path: string, bytesMax: number): YamlText {
   } catch (cause) {
     return { kind: 'not-text', found: 'bytes that are not UTF-8 text', cause };
   }
+}
+
+/** Describes, for a message, a problem that the YAML parser found in a text. */
+export function yamlTrouble({ code, message }: Partial<YAMLError>): string {
+  if (code === 'MULTIPLE_DOCS') {
+    return 'expected one YAML document, found several, separated by ---';
+  }
+  // The message goes on with the lines of the text. Its first line ends with a colon.
+  const [line = ''] = (message ?? '').split('\n', 1);
+  return `expected YAML, found: ${line.replace(/:$/, '')}`;
 }
 
 /**

@@ -16,9 +16,10 @@ export function figureRows(figures: RunFigures): readonly (readonly [string, str
       'step',
       stepMs && `median ${time(stepMs.p50)}, p95 ${time(stepMs.p95)}, longest ${time(stepMs.max)}`,
     ],
-    ['goodput', share(figures.goodput)],
+    ['goodput', ofTraining(figures.goodput)],
     ['faults noticed after', figures.detection && timesText(figures.detection)],
-    ['recovered after', figures.recovery && timesText(figures.recovery)],
+    ['recovery time', figures.recovery && timesText(figures.recovery)],
+    ['from report to commit', figures.interruption && timesText(figures.interruption)],
     ['blamed', blamedText(figures.blamed)],
     ['checkpoints', figures.checkpoints === 0 ? undefined : `${figures.checkpoints} saved`],
     ['last loss', decimal(figures.finalLoss, 4)],
@@ -27,6 +28,10 @@ export function figureRows(figures: RunFigures): readonly (readonly [string, str
     ['events lost', eventsLost === 0 ? undefined : String(eventsLost)],
   ];
   return rows.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
+}
+
+function ofTraining(goodput: number | undefined): string {
+  return goodput === undefined ? unknown : `${share(goodput)} of the training time`;
 }
 
 function timesText({ count, never, p50, max }: TimesFound): string {

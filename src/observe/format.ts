@@ -29,6 +29,11 @@ export function count(value: number): string {
     .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** Returns a number with its noun, which is in the plural unless the number is 1: `3 faults`. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+}
+
 /**
  * Formats rows as a table. The first column is aligned left; all others hold numbers and are
  * aligned right.

@@ -1,3 +1,4 @@
+import { evaluateProgram } from '../experiment/program-index.ts';
 import type { Fault, Position } from '../fault/plan.ts';
 import { oneLine } from '../numerics/quote.ts';
 import type { Note } from '../pod/master/action.ts';
@@ -113,8 +114,9 @@ function parametersOf({ fault: _, at: __, ...parameters }: Fault): string {
   return ` (${shown.map(([key, value]) => `${key} ${JSON.stringify(value)}`).join(', ')})`;
 }
 
-function stepOf({ step }: Note): number | null {
-  return step === null ? null : step + 1;
+/** Returns the number of the step of a note; null for a batch of the evaluation. */
+function stepOf({ program, step }: Note): number | null {
+  return step === null || program === evaluateProgram ? null : step + 1;
 }
 
 function textOfPod({ msg, fields }: Extract<RecordedEvent, { readonly kind: 'pod' }>): string {

@@ -1,11 +1,18 @@
 import { faultNameOf } from '../fault/plan.ts';
-import type { FaultOutcome, Verdict } from '../fault/verdict.ts';
+import { type FaultOutcome, recoversFrom, type Verdict } from '../fault/verdict.ts';
 import { table } from './format.ts';
 import { positionOf } from './incident.ts';
 import { time, unknown } from './shown.ts';
 
 /** Column heads of {@link faultRow}. */
-export const faultHeads = ['fault', 'at', 'injected', 'noticed', 'recovered', 'blamed'] as const;
+export const faultHeads = [
+  'fault',
+  'at',
+  'injected',
+  'noticed after',
+  'recovery time',
+  'blamed',
+] as const;
 
 /** Returns what happened to a fault as a row of a table. */
 export function faultRow(outcome: FaultOutcome): readonly string[] {
@@ -15,7 +22,7 @@ export function faultRow(outcome: FaultOutcome): readonly string[] {
     positionOf(fault.at),
     injectedMs === undefined ? 'never' : 'yes',
     time(detectionMs),
-    time(recoveryMs),
+    recoversFrom(fault) ? time(recoveryMs) : unknown,
     blamed === undefined || blamed === null ? unknown : `Cloud TPU ${blamed}`,
   ];
 }

@@ -10,6 +10,7 @@ import type {
   Straggler,
   WarmStarted,
 } from '../experiment/event.ts';
+import { trainProgram, wordsOfProgram } from '../experiment/program-index.ts';
 import { slowestAmongOthers } from '../experiment/straggler.ts';
 import type { RunFact } from '../run/event.ts';
 import type { Sink } from '../run/stream.ts';
@@ -193,9 +194,10 @@ function whereFrom(checkpoint: string | null, step: number): string {
   return 'no checkpoint to continue from: the run begins at its first step';
 }
 
-function noteLine({ event, generation, step, tpu, cause, elapsedMs }: Note): string {
+function noteLine({ event, generation, program, step, tpu, cause, elapsedMs }: Note): string {
   const who = tpu === null ? 'the slice' : `Cloud TPU ${tpu}`;
-  const when = step === null ? '' : ` at step ${step + 1}`;
+  const { unit, name } = wordsOfProgram(program ?? trainProgram);
+  const when = step === null ? '' : ` in ${unit} ${step + 1} of ${name}`;
   return `${event}: ${who}${when} (generation ${generation}, ${milliseconds(elapsedMs)}): ${cause}`;
 }
 

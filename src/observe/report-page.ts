@@ -28,9 +28,9 @@ export function reportPage(report: RunReport, what = 'run folder'): string {
   const body = [
     element('h1', {}, title),
     element('p', { class: 'muted' }, `${what} ${oneLine(name, 200)}`),
-    section('Figures', table(undefined, figureRows(figures))),
+    section('Figures', wide('Figures', table(undefined, figureRows(figures)))),
     ...judgedSections(report),
-    section('Timeline', wide(timelinePicture(report, bins)), usage()),
+    section('Timeline', wide('Timeline', timelinePicture(report, bins)), usage()),
     ...optional('Step times', stepTimesPicture(bins)),
     ...incidentSection(timeline.incidents),
     ...openedSteps(timeline.steps),
@@ -63,7 +63,10 @@ const pageStyle = [
   'table{border-collapse:collapse;font-size:.9rem}th,td{padding:.22rem .8rem .22rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--faint)}',
   'th{font-weight:600;white-space:nowrap}td.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}',
   '.scroll{overflow:auto;max-height:32rem}.wide{overflow-x:auto}.scroll th{position:sticky;top:0;background:var(--paper)}',
-  '.scroll td:nth-child(-n+4){white-space:nowrap}',
+  '.scroll td:nth-child(-n+4){white-space:nowrap}.scroll td:last-child{min-width:14rem}',
+  '.scroll td.number{min-width:0}',
+  // The gradients are a shadow at each edge behind which there is more to scroll to.
+  '.scroll,.wide{background:linear-gradient(to right,var(--paper) 30%,transparent) left/2rem 100% no-repeat local,linear-gradient(to left,var(--paper) 30%,transparent) right/2rem 100% no-repeat local,linear-gradient(to right,var(--faint),transparent) left/1rem 100% no-repeat,linear-gradient(to left,var(--faint),transparent) right/1rem 100% no-repeat}',
   'tr:target td,tr:target th{background:var(--faint)}details{margin:.35rem 0}summary{cursor:pointer}',
   'pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--faint);padding:.6rem;border-radius:4px;font-size:.85rem}',
   '.holds{color:var(--green)}.broken{color:var(--vermilion);font-weight:600}a{color:var(--blue)}',
@@ -75,11 +78,22 @@ function section(title: string, ...content: readonly Markup[]): Element {
 }
 
 function optional(title: string, content: Element | undefined): readonly Element[] {
-  return content === undefined ? [] : [section(title, wide(content))];
+  return content === undefined ? [] : [section(title, wide(title, content))];
 }
 
-function wide(content: Element): Element {
-  return element('div', { class: 'wide' }, content);
+/** Returns a box that scrolls sideways if its content is wider than the page. */
+function wide(label: string, content: Element): Element {
+  return box('wide', label, content);
+}
+
+/** Returns a box that scrolls in both directions if its content is larger than the box. */
+function scroll(label: string, content: Element): Element {
+  return box('scroll', label, content);
+}
+
+/** Returns a box that scrolls. Its `tabindex` lets the arrow keys scroll it too. */
+function box(kind: 'wide' | 'scroll', label: string, content: Element): Element {
+  return element('div', { class: kind, tabindex: 0, role: 'region', 'aria-label': label }, content);
 }
 
 function details(summary: string, ...content: readonly Markup[]): Element {
@@ -120,13 +134,11 @@ function judgedSections({ run: { judged } }: RunReport): readonly Element[] {
   ]);
   const faults = judged.faults.slice(0, incidentsMax).map((it) => faultRow(it));
   return [
-    section('Verdict', table(['', 'expectation', 'found'], verdicts)),
-    ...(faults.length === 0 ? [] : [section('Faults', scroll(table(faultHeads, faults)))]),
+    section('Verdict', wide('Verdict', table(['', 'expectation', 'found'], verdicts))),
+    ...(faults.length === 0
+      ? []
+      : [section('Faults', scroll('Faults', table(faultHeads, faults)))]),
   ];
-}
-
-function scroll(content: Element): Element {
-  return element('div', { class: 'scroll' }, content);
 }
 
 function incidentSection(incidents: readonly Incident[]): readonly Element[] {
@@ -143,7 +155,7 @@ function incidentSection(incidents: readonly Incident[]): readonly Element[] {
   const left = incidents.length - rows.length;
   const more = left > 0 ? [element('p', {}, `${left} more incidents are left out.`)] : [];
   const heads = ['time', 'incident', 'of', 'step', 'what'];
-  return [section('Incidents', scroll(table(heads, rows)), ...more)];
+  return [section('Incidents', scroll('Incidents', table(heads, rows)), ...more)];
 }
 
 function openedSteps(steps: readonly TimedStep[]): readonly Element[] {
@@ -151,7 +163,7 @@ function openedSteps(steps: readonly TimedStep[]): readonly Element[] {
   if (opened.length === 0) return [];
   const all = opened.map((step, i) => {
     const summary = `step ${step.step}: ${time(step.wallMs)}${timesRun(step)}`;
-    return details(summary, wide(phasesPicture(`phases-${i}`, step)));
+    return details(summary, wide(summary, phasesPicture(`phases-${i}`, step)));
   });
   const what = 'Steps that ran again, the longest ones, the first one and one of median length.';
   return [section('Phases by Cloud TPU', element('p', { class: 'muted' }, what), ...all)];
@@ -170,7 +182,10 @@ function stepSection(bins: readonly StepBin[], steps: readonly TimedStep[]): rea
     section(
       'Steps',
       ...binned,
-      scroll(element('table', {}, element('thead', {}, head), element('tbody', {}, ...rows))),
+      scroll(
+        'Steps',
+        element('table', {}, element('thead', {}, head), element('tbody', {}, ...rows)),
+      ),
     ),
   ];
 }

@@ -1,13 +1,17 @@
 import { quantile } from '../experiment/statistics.ts';
-import { goodputOf } from '../fault/verdict.ts';
+import { goodputOf, recoversFrom } from '../fault/verdict.ts';
 import type { RecordedRun } from '../run/read.ts';
 import type { Period } from './run-clock.ts';
 import type { Recovery, Timeline } from './timeline.ts';
 
 /** The figures of a recorded run. Times are in ms. A figure that is unknown is undefined. */
 export interface RunFigures {
-  readonly outcome: 'done' | 'stopped' | 'failed' | 'not ended';
-  /** Error of a failed run, or the last step of a stopped run. Otherwise the text is empty. */
+  /** How the run ended; `unknown` if the record ends before the run. */
+  readonly outcome: 'done' | 'stopped' | 'failed' | 'unknown';
+  /**
+   * Error of a failed run, the last step of a stopped run, or, if the outcome is `unknown`, where
+   * the record ends. Otherwise the text is empty.
+   */
   readonly why: string;
   /** Number of committed steps. */
   readonly committed: number;
@@ -37,9 +41,15 @@ export interface RunFigures {
    */
   readonly detection: TimesFound | undefined;
   /**
-   * Times from the first report of a fault to the next commit. Undefined if there was no recovery.
+   * Recovery times: from the injection of a fault to the first commit after its report, as in the
+   * table of faults. Undefined if no fault was injected from which a run recovers.
    */
   readonly recovery: TimesFound | undefined;
+  /**
+   * Times from the first report of a fault to the next commit. They are known without a plan too.
+   * Undefined if there was no report.
+   */
+  readonly interruption: TimesFound | undefined;
   readonly blamed: readonly Blame[];
   readonly checkpoints: number;
   /** Number of events that could not be recorded. */
@@ -73,6 +83,7 @@ export function figuresOf(run: RecordedRun, timeline: Timeline): RunFigures {
   const training = trainingOf(timeline);
   const wallMs = steps.map((it) => it.wallMs).filter(Number.isFinite);
   const injected = run.judged?.faults.filter(({ injectedMs }) => injectedMs !== undefined) ?? [];
+  const mended = injected.filter(({ fault }) => recoversFrom(fault));
   const repeated = repeats.reduce((sum, it) => sum + it.lastStep - it.firstStep + 1, 0);
   const again = steps.reduce((sum, it) => sum + it.attempts.length - 1 + Number(it.isRepeated), 0);
   return {
@@ -87,30 +98,50 @@ export function figuresOf(run: RecordedRun, timeline: Timeline): RunFigures {
     accuracy: run.events.findLast((it) => it.kind === 'evaluated')?.accuracy,
     digest: run.events.findLast((it) => it.kind === 'step')?.digest,
     detection: timesOf(injected.map(({ detectionMs }) => detectionMs)),
-    recovery: timesOf(recoveries.map(recoveryMs)),
+    recovery: timesOf(mended.map((it) => it.recoveryMs)),
+    interruption: timesOf(recoveries.map(interruptionMs)),
     blamed: blamedIn(timeline),
     checkpoints: incidents.filter(({ kind }) => kind === 'checkpoint').length,
     eventsLost: run.lost,
   };
 }
 
-/** Returns the time of a recovery, in ms; undefined if no commit followed. */
-export function recoveryMs({ fromMs, commitMs }: Recovery): number | undefined {
+/**
+ * Returns the time from the first report of a fault to the next commit, in ms; undefined if no commit
+ * followed.
+ */
+export function interruptionMs({ fromMs, commitMs }: Recovery): number | undefined {
   return commitMs === undefined ? undefined : commitMs - fromMs;
 }
 
 function endOf({ events, judged }: RecordedRun): Pick<RunFigures, 'outcome' | 'why'> {
-  const last = events.findLast(({ kind }) => ['finished', 'stopped', 'failed'].includes(kind));
-  switch (last?.kind) {
+  const last = events.at(-1);
+  const end = events.findLast(({ kind, master }) => {
+    return master === last?.master && ['finished', 'stopped', 'failed'].includes(kind);
+  });
+  switch (end?.kind) {
     case 'finished':
       return { outcome: 'done', why: '' };
     case 'stopped':
-      return { outcome: 'stopped', why: `after step ${last.step}` };
+      return { outcome: 'stopped', why: `after step ${end.step}` };
     case 'failed':
-      return { outcome: 'failed', why: last.message };
+      return { outcome: 'failed', why: end.message };
     default:
-      return { outcome: judged?.outcome ?? 'not ended', why: judged?.message ?? '' };
+      // A record of a simulation has no event for the end of a run that is done.
+      if (judged?.events !== undefined && last !== undefined && last.n + 1 >= judged.events) {
+        return { outcome: judged.outcome, why: judged.message };
+      }
+      return { outcome: 'unknown', why: cutText(last) };
   }
+}
+
+/** Says where a record ends whose run has no end. `last` is its last event. */
+function cutText(last: RecordedRun['events'][number] | undefined): string {
+  if (last === undefined) {
+    return 'the record has no events: the run may not have begun, or was killed, or the file was cut';
+  }
+  const of = last.master === 0 ? '' : ` of master ${last.master}`;
+  return `the record ends after event ${last.n}${of}: the run may still go on, or was killed, or the file was cut`;
 }
 
 function trainingOf({ readyMs, evaluation, steps }: Timeline): Period | undefined {

@@ -1,4 +1,3 @@
-import { stragglerStepsMin } from '../experiment/straggler.ts';
 import { chartRange } from '../picture/frame.ts';
 import { laneChart, type Mark, type Span } from '../picture/lanes.ts';
 import type { LegendEntry } from '../picture/legend.ts';
@@ -7,10 +6,11 @@ import { timeScale } from '../picture/scale.ts';
 import type { MarkLook } from '../picture/shape.ts';
 import type { SpanLook } from '../picture/span.ts';
 import type { IncidentKind } from './incident.ts';
-import { recoveryMs } from './run-figures.ts';
+import { interruptionMs } from './run-figures.ts';
 import { type RunReport, shownTpus, titleOf } from './run-report.ts';
 import { time } from './shown.ts';
 import { kindOfAttempt, nameOfBin, placeOfBin, type StepBin, timesRun } from './step-bins.ts';
+import { stragglerPeriods } from './straggler-periods.ts';
 import { endOfAbsence, endOfRecovery, type Timeline } from './timeline.ts';
 
 /** Most rows for Cloud TPUs in the picture. */
@@ -140,8 +140,9 @@ function waitingSpans({ periods, readyMs, recoveries }: Timeline): readonly Want
     spanOf('loading', null, start, 'the programs are compiled and loaded'),
     ...recoveries.slice(0, drawnMax).map((recovery) => {
       const period = { from: recovery.fromMs, to: endOfRecovery(recovery, endMs) };
-      const ms = recoveryMs(recovery);
-      const until = ms === undefined ? 'no step followed' : `next commit after ${time(ms)}`;
+      const ms = interruptionMs(recovery);
+      const until =
+        ms === undefined ? 'no step followed' : `next commit ${time(ms)} after the report`;
       return spanOf('recovery', null, period, `recovery: ${until}`);
     }),
   ];
@@ -153,9 +154,8 @@ function waitingSpans({ periods, readyMs, recoveries }: Timeline): readonly Want
  * loads, or is a straggler.
  */
 function memberSpans(timeline: Timeline): readonly Wanted[] {
-  const { periods, evaluation, absences, repeats, incidents } = timeline;
+  const { periods, evaluation, absences, repeats } = timeline;
   const endMs = periods.at(-1)?.to ?? 0;
-  const slow = incidents.filter(({ kind }) => kind === 'straggler').slice(0, drawnMax);
   return [
     ...repeats.slice(0, drawnMax).map(({ fromMs, toMs = endMs, firstStep, lastStep }) => {
       const hint = `steps ${firstStep} to ${lastStep} run again`;
@@ -172,17 +172,10 @@ function memberSpans(timeline: Timeline): readonly Wanted[] {
         spanOf('loading', tpu, load, `${name}, ${by ?? 'lost'}: loads`),
       ];
     }),
-    ...slow.map(({ tpu, ms, text }) => spanOf('slow', tpu, slowPeriod(timeline, ms), text)),
+    ...stragglerPeriods(timeline)
+      .slice(0, drawnMax)
+      .map(({ tpu, text, ...period }) => spanOf('slow', tpu, period, text)),
   ];
-}
-
-/**
- * Returns the period in which a straggler was slow: the last few steps before `ms`, the time at
- * which the straggler was reported.
- */
-function slowPeriod({ steps }: Timeline, ms: number): { from: number; to: number } {
-  const last = steps.findLastIndex(({ to }) => to <= ms);
-  return { from: steps[Math.max(0, last - stragglerStepsMin + 1)]?.from ?? ms, to: ms };
 }
 
 function marksOf({ incidents }: Timeline, tpus: readonly number[]): readonly Mark[] {

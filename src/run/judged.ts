@@ -10,6 +10,11 @@ export interface JudgedRun {
   readonly v: typeof eventVersion;
   /** Kind of pod on which the plan ran. In a simulation (`sim`) all times are virtual. */
   readonly ground: Ground;
+  /**
+   * Number of events of the record; absent if the record is made by a master, or by an older version
+   * of this program.
+   */
+  readonly events?: number;
   /** How the run ended. */
   readonly outcome: 'done' | 'failed';
   /** Error of a failed run; empty otherwise. */
@@ -42,6 +47,7 @@ const outcome: z.ZodType<FaultOutcome> = z
 export const judgedSchema: z.ZodType<JudgedRun> = z.looseObject({
   v: z.literal(eventVersion),
   ...{ ground: z.enum(grounds), outcome: z.enum(['done', 'failed']), message: z.string() },
+  events: count.exactOptional(),
   faults: z.array(outcome),
   verdicts: z.array(
     z.looseObject({ expectation: z.string(), holds: z.boolean(), found: z.string() }),

@@ -51,21 +51,21 @@ export function hang(tpu: number): Unplaced<PlacedFault> {
 }
 
 /** Returns a fault: a worker stands still for `ms` milliseconds and then goes on. */
-export function pause(tpu: number, { ms }: { readonly ms: number }): Unplaced<PlacedFault> {
-  return placing((at) => ({ fault: 'pause', tpu, at, for: { ms } }));
+export function pause(tpu: number, options: { readonly ms: number }): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'pause', tpu, at, for: given(options) }));
 }
 
 /** Returns a fault: every instruction of a worker takes `factor` times as long. */
-export function slow(tpu: number, { factor }: { readonly factor: number }): Unplaced<LastingFault> {
-  return lasting((at) => ({ fault: 'slow', tpu, at, factor }));
+export function slow(tpu: number, options: { readonly factor: number }): Unplaced<LastingFault> {
+  return lasting((at) => ({ ...given(options), fault: 'slow', tpu, at }));
 }
 
 /**
  * Returns a fault: the clock of a worker jumps by `ms` milliseconds. A negative `ms` means a jump
  * back.
  */
-export function clockJump(tpu: number, { ms }: { readonly ms: number }): Unplaced<PlacedFault> {
-  return placing((at) => ({ fault: 'clock-jump', tpu, at, ms }));
+export function clockJump(tpu: number, options: { readonly ms: number }): Unplaced<PlacedFault> {
+  return placing((at) => ({ ...given(options), fault: 'clock-jump', tpu, at }));
 }
 
 /**
@@ -74,12 +74,9 @@ export function clockJump(tpu: number, { ms }: { readonly ms: number }): Unplace
  */
 export function flipBit(
   tpu: number,
-  { in: memory, bit }: { readonly in: Memory; readonly bit?: number },
+  options: { readonly in: Memory; readonly bit?: number },
 ): Unplaced<PlacedFault> {
-  return placing((at) => ({
-    ...{ fault: 'flip-bit', tpu, at, in: memory },
-    ...(bit !== undefined && { bit }),
-  }));
+  return placing((at) => ({ ...given(options), fault: 'flip-bit', tpu, at }));
 }
 
 /** Returns a fault: all Cloud TPUs of a row of the torus are killed. Rows count from 0. */
@@ -98,13 +95,13 @@ export function killMaster(): Unplaced<PlacedFault> {
 }
 
 /** Returns a fault: the master stands still for `ms` milliseconds and then goes on. */
-export function pauseMaster({ ms }: { readonly ms: number }): Unplaced<PlacedFault> {
-  return placing((at) => ({ fault: 'master-pause', at, for: { ms } }));
+export function pauseMaster(options: { readonly ms: number }): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'master-pause', at, for: given(options) }));
 }
 
 /** Returns a fault: for `ms` milliseconds nothing passes between the master and the workers. */
-export function cutOffMaster({ ms }: { readonly ms: number }): Unplaced<PlacedFault> {
-  return placing((at) => ({ fault: 'master-cut-off', at, for: { ms } }));
+export function cutOffMaster(options: { readonly ms: number }): Unplaced<PlacedFault> {
+  return placing((at) => ({ fault: 'master-cut-off', at, for: given(options) }));
 }
 
 /**
@@ -123,8 +120,8 @@ export function fillDisk(): Unplaced<LastingFault> {
 /**
  * Returns a fault: each operation on the disk of the checkpoints takes `ms` milliseconds longer.
  */
-export function slowDisk({ ms }: { readonly ms: number }): Unplaced<LastingFault> {
-  return lasting((at) => ({ fault: 'slow-disk', at, ms }));
+export function slowDisk(options: { readonly ms: number }): Unplaced<LastingFault> {
+  return lasting((at) => ({ ...given(options), fault: 'slow-disk', at }));
 }
 
 /** Returns a fault: the master loses power in the middle of its next write. */
@@ -244,7 +241,17 @@ function ofLink(
   link: Link,
   options: LinkParameters = {},
 ): Unplaced<LastingFault> {
-  return lasting((at) => ({ ...options, fault, link, at }));
+  return lasting((at) => ({ ...given(options), fault, link, at }));
+}
+
+/**
+ * Returns the options of a fault without those that are undefined. Options that are missing or wrong
+ * are refused when the plan is checked, so a test in JavaScript gets the same message as a plan.
+ */
+function given<T extends object>(options: T): T {
+  return Object.fromEntries(
+    Object.entries(options ?? {}).filter(([, value]) => value !== undefined),
+  ) as T;
 }
 
 function ending(fault: EndingFault, tpu: number): Unplaced<PlacedFault> {

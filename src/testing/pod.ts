@@ -6,14 +6,16 @@ import type { Expectations, FaultPlan, Ground } from '../fault/plan.ts';
 import { checkPlan } from '../fault/read.ts';
 import type { SeenEvent, StepSeen } from '../fault/seen.ts';
 import type { PlacedFault } from './faults.ts';
+import { checkGiven } from './given.ts';
+import { type Hook, Hooks } from './hooks.ts';
 import { PodRun } from './pod-run.ts';
 import type { RunSettings } from './settings.ts';
 
 /** Options of {@link pod}: the settings of the run, and how it is tested. */
 export interface PodOptions extends RunSettings {
   /**
-   * Kind of pod that trains the run: `threads` of this process, `processes` of this machine, or
-   * `sim`, a simulation in virtual time. Default: `threads`.
+   * Kind of pod that trains the run: `threads` of this process, `processes` or `containers` of this
+   * machine, or `sim`, a simulation in virtual time. Default: `threads`.
    */
   readonly ground?: Ground;
   /**
@@ -29,7 +31,7 @@ interface Parts {
   readonly faults: readonly PlacedFault[];
   readonly file: string | undefined;
   readonly expect: Expectations;
-  readonly hooks: readonly ((event: SeenEvent) => void)[];
+  readonly hooks: readonly Hook[];
 }
 
 /**
@@ -72,19 +74,19 @@ export class PodTest {
 
   /**
    * Calls `hook` with each event of the run: in a pod of threads at once, in a pod of processes
-   * within about 100 ms, in a simulation after the end of the run. `hook` must not be asynchronous,
-   * because nothing waits for it. If `hook` throws an error, the run ends and `train` rejects with
-   * that error.
+   * or containers within about 100 ms, in a simulation after the end of the run. If `hook` throws an
+   * error, the run ends and `train` rejects with that error.
+   *
+   * `hook` may be asynchronous. The run goes on meanwhile, and `train` waits for `hook` at its end.
+   * If its promise rejects, the run ends with the next event.
    */
-  onEvent(hook: (event: SeenEvent) => void): PodTest {
-    return this.#with({ hooks: [...this.#parts.hooks, hook] });
+  onEvent(hook: (event: SeenEvent) => unknown): PodTest {
+    return this.#with({ hooks: [...this.#parts.hooks, { method: 'onEvent', call: hook }] });
   }
 
   /** Calls `hook` with each committed step of the run. The rules are those of {@link onEvent}. */
-  onStep(hook: (step: StepSeen) => void): PodTest {
-    return this.onEvent((event) => {
-      if (event.kind === 'step') hook(event);
-    });
+  onStep(hook: (step: StepSeen) => unknown): PodTest {
+    return this.#with({ hooks: [...this.#parts.hooks, { method: 'onStep', call: hook }] });
   }
 
   /**
@@ -99,14 +101,15 @@ export class PodTest {
    * @throws PodError if the run fails before its first step.
    */
   async train(): Promise<PodRun> {
-    const { options, hooks } = this.#parts;
-    const { faultFree = true } = options;
-    const ground = groundOf(options.ground ?? 'threads', settingName('ground'));
+    const { options, faults, file } = this.#parts;
+    checkGiven(options, faults, file);
+    const hooks = new Hooks(this.#parts.hooks);
+    const { faultFree = true, ground: name = 'threads' } = options;
+    const ground = groundOf(name, settingName('ground'));
     const planned = await openPlanned(namedPlan(this.#parts), ground);
     const undisturbed = faultFree ? await faultFreeRun(planned) : undefined;
-    const seen = await runWithFaults(planned, (event) => {
-      for (const hook of hooks) hook(event);
-    });
+    const seen = await runWithFaults(planned, (event) => hooks.tell(event));
+    await hooks.settled();
     const { plan, facts } = planned;
     return new PodRun({ ground, plan, topology: facts.topology }, seen, undisturbed);
   }

@@ -12,6 +12,7 @@ import { planInFile } from '../../src/cli/plan-file.ts';
 import { openPlanned, runWithFaults, runWithoutFaults } from '../../src/cli/planned-run.ts';
 import { podRunner, type Simulate, simulatingRunner } from '../../src/cli/search-runner.ts';
 import { type Case, planOf } from '../../src/fault/case.ts';
+import type { StepValues } from '../../src/fault/differences.ts';
 import { printPlan } from '../../src/fault/print.ts';
 import { randomCase, type Shape, searchShape, shapeOn } from '../../src/fault/random-plan.ts';
 import { judge } from '../../src/fault/verdict.ts';
@@ -52,9 +53,18 @@ const crashAfterThrow: Simulate = async (run) => {
 
 function withOtherDigest(outcome: SimulatedOutcome): SimulatedOutcome {
   const { observation } = outcome;
-  const last = observation.commits.length - 1;
-  const commits = observation.commits.map((it, i) => (i === last ? { ...it, digest: 'x' } : it));
-  return { ...outcome, observation: { ...observation, commits } };
+  const { commits, kept } = observation;
+  if (kept === undefined) throw new Error('a simulated run records what the disk has kept');
+  const end = { ...kept.end, log: endingIn(kept.end.log, 'x') };
+  return {
+    ...outcome,
+    observation: { ...observation, commits: endingIn(commits, 'x'), kept: { ...kept, end } },
+  };
+}
+
+/** Returns the steps with another digest of the last one. */
+function endingIn<T extends StepValues>(steps: readonly T[], digest: string): readonly T[] {
+  return steps.map((it, i) => (i === steps.length - 1 ? { ...it, digest } : it));
 }
 
 /**
@@ -204,13 +214,18 @@ describe('the command pod chaos search', () => {
   });
 
   test('prints totals and the coverage, and the exit code stays 0', async () => {
-    await command('--seeds', '1', '--from', String(seed), '--coverage');
+    const out = join(folder, 'nothing', 'broken');
+    await command('--seeds', '1', '--from', String(seed), '--coverage', '--times', '--out', out);
     const text = written.join('');
     expect(text).toMatch(new RegExp(`^plans: 1 \\(seeds ${seed} to ${seed}\\) in `, 'm'));
     expect(text).toMatch(/^no invariant was broken$/m);
     expect(text).toMatch(/^kill +\d+ +\d+ /m);
     expect(text).toMatch(/^a: no worker takes part in the phase commit; /m);
     expect(text).toMatch(/^not injected: .*stuck-cell.*: /m);
+    expect(text).toMatch(
+      /^times of the 0 of 1 plans with one fault that was injected; --faults 1 /m,
+    );
+    expect(readdirSync(folder)).not.toContain('nothing');
     expect(process.exitCode ?? 0).toBe(0);
   });
 
@@ -228,7 +243,11 @@ describe('the command pod chaos search', () => {
     [['--seeds', '5', '--from', '4294967295'], '--from: expected a whole number from 0 to 42949'],
     [['--seeds', '1', '--from', '-1'], '--from: expected a whole number'],
     [['--seeds', '1', '--seeds', '2'], '--seeds: given twice'],
-    [['--seeds', '1', '--out', '/dev/null/plans'], '--out /dev/null/plans: '],
+    [
+      ['--seeds', '1', '--out', '/dev/null'],
+      '--out: expected a folder that can be written, found ',
+    ],
+    [['--seeds', '1', '--out', ''], '--out: expected a folder that can be written, found an empty'],
     [[], "required option '--seeds <n>' not specified"],
   ];
 

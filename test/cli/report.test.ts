@@ -1,4 +1,12 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -67,7 +75,7 @@ describe('pod report', () => {
   test('shows a record as text, as a page and as JSON, whatever text is in it', async () => {
     record();
     const text = await pod('report run --html page.html');
-    expect([text.code, text.stderr]).toEqual([0, '']);
+    expect([text.code, text.stderr]).toEqual([0, 'wrote page.html\n']);
     expect(text.stdout).toMatch(/^outcome +failed: <script>/m);
     expect(text.stdout).toMatch(/^TPU 2 {3}\|.*X.*R.*\|$/m);
     for (const it of ['\u001b', '\u202e', '\0']) expect(text.stdout.includes(it)).toBe(false);
@@ -152,7 +160,7 @@ expect: { goodput: ">=0.01" }
       writeFileSync(path('plan.yaml'), plan);
       const flags = `--ground ${ground} --run run --html page.html --json`;
       const { code, stdout, stderr } = await pod(`chaos run plan.yaml ${flags}`);
-      expect(stderr).toBe('');
+      expect(stderr).toBe('wrote page.html\n');
       expect(code).toBe(1);
       const { verdicts, outcomes } = JSON.parse(stdout);
       expect(readFileSync(path('run/plan.yaml'), 'utf8')).toBe(plan);
@@ -172,6 +180,14 @@ expect: { goodput: ">=0.01" }
       for (const it of ['kill of Cloud TPU 1', 'exit of Cloud TPU 0', 'never', 'BROKEN']) {
         expect(cells).toContain(it);
       }
+      const { size } = statSync(path('run/events.ndjson'));
+      const shown = await pod('report run');
+      expect(shown.stdout).toMatch(/^outcome +done$/m);
+      truncateSync(path('run/events.ndjson'), size - 100);
+      const cut = await pod('report run --json');
+      expect(JSON.parse(cut.stdout).figures).toMatchObject({
+        ...{ outcome: 'unknown', why: expect.stringMatching(/^the record ends after event \d+: /) },
+      });
       const again = runPlan(path('plan.yaml'), { ground, run: path('run') });
       await expect(again).rejects.toThrow(
         /--run .*: expected a folder without the record of a run/,
@@ -185,13 +201,13 @@ expect: { goodput: ">=0.01" }
     const planned = await openPlanned(planInFile(path('plan.yaml')), 'threads');
     const run = path('run');
     const record = new ChaosRecord(recordedTo(planned, run), run);
-    expect(existsSync(run)).toBe(false);
+    expect(readdirSync(run)).toEqual(['plan.yaml']);
     record.stream?.tell({ kind: 'ready', elapsedMs: 5 });
     record.stream?.tell(step(1, 9));
     const { events, judged } = readRun(run);
     expect(events.map(({ kind }) => kind)).toEqual(['ready', 'step']);
     expect(judged).toBeUndefined();
-    record.stream?.end();
+    record.close();
   });
 
   test('records a simulation with virtual times: twice the same record, byte for byte', async () => {

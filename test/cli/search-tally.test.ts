@@ -38,7 +38,10 @@ describe('the tally of a search', () => {
         recoveryMs: { p50: 800, p99: 800 },
       },
     ]);
-    expect(tallyLines(tally.kinds).at(-1)).toBe(
+    expect(tallyLines(tally.kinds, 1234)[0]).toBe(
+      'times of the 3 of 1,234 plans with one fault that was injected; --faults 1 draws no others',
+    );
+    expect(tallyLines(tally.kinds, 3).at(-1)).toBe(
       'the first report names the right one: 1 of 2, 50.0 %',
     );
   });
@@ -61,6 +64,6 @@ describe('the tally of a search', () => {
     const plan: FaultPlan = { run: {}, faults: [kill], expect: {} };
     tally.add(plan, grid, { ...seenWith(110, 3), injections: [] });
     expect(tally.kinds).toEqual([]);
-    expect(tallyLines([]).at(-1)).toBe('the first report names the right one: 0 of 0');
+    expect(tallyLines([], 2).at(-1)).toBe('the first report names the right one: 0 of 0');
   });
 });

@@ -1,8 +1,13 @@
-import { beforeAll, expect, test } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { requireCompiled } from '../cluster/compiled.ts';
 import { type Ended, endOf, startPod } from './run-pod.ts';
 
 beforeAll(requireCompiled);
+const folder = mkdtempSync(join(tmpdir(), 'train-faults-'));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 const run = ['--tpus', '2', '--model', 'mlp', '--steps', '4', '--global-batch', '16'];
 
@@ -11,16 +16,25 @@ function train(...more: readonly string[]): Promise<Ended> {
 }
 
 test('pod train --fault injects faults, and says which were injected and which never', async () => {
-  const faults = ['--fault', 'kill:1@2/reduce-scatter/0/1', '--fault', 'lose-row:0@loading/9'];
-  const [broken, right] = await Promise.all([train('--recovery', 'replace', ...faults), train()]);
+  const faults = ['kill:1@2/reduce-scatter/0/1', 'lose-row:0@3', 'lose-row:0@loading/9'].flatMap(
+    (it) => ['--fault', it],
+  );
+  const checkpoint = ['--checkpoint', join(folder, 'checkpoints'), '--every', '1'];
+  const [broken, right] = await Promise.all([
+    train('--recovery', 'replace', ...checkpoint, ...faults),
+    train(),
+  ]);
   expect(broken.code).toBe(0);
   const lines = broken.stderr.split('\n');
-  expect(lines).toContain('pod: injected: --fault kill:1@2/reduce-scatter/0/1');
+  expect(lines.filter((line) => line.includes(' injected: ') && !line.includes('never'))).toEqual([
+    'pod: injected: --fault kill:1@2/reduce-scatter/0/1',
+    'pod: injected: --fault lose-row:0@3',
+  ]);
   expect(lines.filter((line) => line.includes('never'))).toEqual([
     'pod: never injected: --fault lose-row:0@loading/9',
   ]);
   const [found, expected] = [JSON.parse(broken.stdout), JSON.parse(right.stdout)];
-  expect(found).toMatchObject({ recoveries: 1, weightsDigest: expected.weightsDigest });
+  expect(found).toMatchObject({ recoveries: 2, weightsDigest: expected.weightsDigest });
   expect(expected.recoveries).toBe(0);
   expect(right.stderr).not.toContain('injected');
 }, 60_000);

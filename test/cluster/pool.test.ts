@@ -168,7 +168,7 @@ describe('feeds of a pod of threads', () => {
 });
 
 describe('a Cloud TPU that fails is named, and the run ends', () => {
-  const name = 'Cloud TPU 1 (x 1, y 0), at step 2 of program 0,';
+  const name = 'Cloud TPU 1 (x 1, y 0), in step 3 of the training,';
 
   async function failure(pod: ThreadPod, after?: () => void): Promise<PodError> {
     await pod.step(0);
@@ -203,7 +203,9 @@ describe('a Cloud TPU that fails is named, and the run ends', () => {
   test('when it hangs', async () => {
     const error = await failure(await faulty('hang'));
     expect(error.code).toBe('worker-silent');
-    expect(error.message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 2 of program 0, fell silent/);
+    expect(error.message).toMatch(
+      /^Cloud TPU 1 \(x 1, y 0\), in step 3 of the training, fell silent/,
+    );
   });
 
   test('when its thread is killed from outside in the middle of a step', async () => {

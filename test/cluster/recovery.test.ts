@@ -267,7 +267,9 @@ describe('silent corruption of weights', () => {
     expect(digests).toEqual(undisturbed);
     const again = ['quarantined 1', 'replaced 1', 'restored 1', 'resumed'];
     expect(eventsOf(notes)).toEqual(['suspected 1', 'restored 1', 'resumed', ...again]);
-    expect(notes[0]!.cause).toMatch(/^step 1 of program 0 differs: Cloud TPU 1 .* 3 others have/);
+    expect(notes[0]!.cause).toMatch(
+      /^step 2 of the training differs: Cloud TPU 1 .* 3 others have/,
+    );
   });
 
   test('without a majority makes the step run again, then ends the run with both sides named', async () => {
@@ -287,6 +289,8 @@ test('a Cloud TPU that is lost again and again ends the run', async () => {
     run({ faults: Array.from({ length: 7 }, () => fault('throw', 2)) }),
   ).rejects.toMatchObject({
     code: 'worker-threw',
-    message: expect.stringMatching(/^Cloud TPU 1 .*at step 2 .*; it was lost too often$/),
+    message: expect.stringMatching(
+      /^Cloud TPU 1 .*in step 3 of the training, .*; it was lost too often$/,
+    ),
   });
 });

@@ -36,7 +36,7 @@ test('a silent loader is named with step and Cloud TPU', () => {
   expect(() => consumer.consume(3, 30, 'loader 1')).toThrow(
     expect.objectContaining({
       code: 'worker-silent',
-      message: 'loader 1: expected the infeed of step 3 for Cloud TPU 5, found nothing for 30 ms',
+      message: 'loader 1: expected the next infeed for Cloud TPU 5, found nothing for 30 ms',
     }),
   );
 });
@@ -161,7 +161,7 @@ test('loaderLoop ends on request, when its queue stops, and when no consumer tak
 
   const hasty = { patienceMs: 250, shouldStop: () => false };
   const message =
-    'Cloud TPU 0: expected the cores to take the infeed of step 0, found the infeed still in its slot after 250 ms';
+    'Cloud TPU 0: expected the cores to take the oldest infeed, found it still in its slot after 250 ms';
   expect(() => loaderLoop([newQueue(geometry4).queue], feed, hasty)).toThrow(
     expect.objectContaining({ code: 'worker-silent', message }),
   );

@@ -6,9 +6,10 @@ cd "$(dirname "$0")/../.."
 out=$(mktemp -d)
 export TMPDIR=$out/tmp
 mkdir "$TMPDIR"
-trap 'rm -rf "$out"' EXIT
+clean() { kill $(jobs -p) 2>/dev/null || true; wait; "${pod[@]}" chaos heal >/dev/null; rm -rf "$out"; }
+trap clean EXIT
 fail() { tail -n 40 "$out"/*.log >&2; echo "chaos.test: failed: $*" >&2; exit 1; }
-pod() { node dist/src/cli/main.cjs "$@"; }
+pod=(node dist/src/cli/main.cjs)
 label=label=tpu-pod.chaos.runner
 left() {
   docker ps --all --quiet --filter "$label"
@@ -31,10 +32,10 @@ faults:
 expect: { weights: bit-identical, samples: exactly-once, steps: committed-once, culprit: named }
 PLAN
 echo "Docker injects the faults of a plan, and the run ends with the weights of threads"
-pod chaos run "$out/plan.yaml" --ground containers --run "$out/record" >"$out/run.log" 2>&1 ||
+"${pod[@]}" chaos run "$out/plan.yaml" --ground containers --run "$out/record" >"$out/run.log" 2>&1 ||
   fail "the plan ended with $?"
 nothing_left || fail "the run has left $(left)"
-pod report "$out/record" >"$out/report.log" 2>&1 || fail "the record cannot be read"
+"${pod[@]}" report "$out/record" >"$out/report.log" 2>&1 || fail "the record cannot be read"
 grep -q 'master-kill' "$out/report.log" || fail "the report does not list the faults"
 
 echo "a command that is killed leaves nothing, although a container is paused"
@@ -43,19 +44,19 @@ run: { topology: 2x1, model: mlp, steps: 100000, globalBatch: 64, evaluate: 64 }
 faults: [{ fault: pause, tpu: 1, for: { ms: 600000 }, at: { step: 2 } }]
 PLAN
 paused() { [ -n "$(docker ps --quiet --filter "$label" --filter status=paused)" ]; }
-pod chaos run "$out/killed.yaml" --ground containers >"$out/killed.log" 2>&1 &
+"${pod[@]}" chaos run "$out/killed.yaml" --ground containers >"$out/killed.log" 2>&1 &
 awaits paused
 kill -9 $!
 awaits nothing_left
 
 echo "pod chaos heal removes what is left if the guard is killed too"
-pod chaos run "$out/killed.yaml" --ground containers >"$out/killed.log" 2>&1 &
+"${pod[@]}" chaos run "$out/killed.yaml" --ground containers >"$out/killed.log" 2>&1 &
 runner=$!
 awaits paused
 kill -9 "$(pgrep -f "chaos guard $runner ")"
 kill -9 "$runner"
 ! nothing_left || fail "nothing is left to heal"
-pod chaos heal >"$out/heal.log" 2>&1 || fail "heal ended with $?"
+"${pod[@]}" chaos heal >"$out/heal.log" 2>&1 || fail "heal ended with $?"
 grep -q 'unpaused 1, removed 3 containers' "$out/heal.log" || fail "heal does not say what it did"
 nothing_left || fail "heal has left $(left)"
 echo "chaos.test: passed"

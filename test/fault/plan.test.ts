@@ -22,7 +22,7 @@ const facts: RunFacts = {
   topology: { columns: 4, rows: 2 },
   steps: 20,
   evaluationSteps: 2,
-  hasCheckpoints: false,
+  checkpointEvery: undefined,
   cores: 8,
 };
 
@@ -89,6 +89,38 @@ describe('a plan file', () => {
     ['faults: [', /^plan\.yaml:1:\d+: expected YAML/],
     ['expekt: {}', /the plan: expected no "?expekt/],
     ['a: 1\na: 2', /^plan\.yaml:2:1: expected YAML/],
+    ['', /^plan\.yaml: expected a fault plan, found nothing$/],
+    ['# nothing', /^plan\.yaml: expected a fault plan, found nothing$/],
+    ['- a', /^plan\.yaml:1:1: the plan: expected a fault plan, found \["a"\]$/],
+    [
+      'run: {}\n---\nrun: {}',
+      /^plan\.yaml:2:1: expected one YAML document, found several, separated by ---$/,
+    ],
+    ['run: { a: "', /^plan\.yaml:1:\d+: expected YAML, found: .*[^:]$/],
+    [
+      'faults: [{ fault: slow, tpu: 1, factor: .nan, at: { step: 1 } }]',
+      /factor: expected a number, found \.nan$/,
+    ],
+    [
+      'faults: [{ fault: slow, tpu: 1, factor: 1, at: { step: 1 } }]',
+      /factor: expected more than 1, found 1$/,
+    ],
+    [
+      'faults: [{ fault: kill, tpu: 1 }]',
+      /faults\.0\.at: expected a position such as \{ step: 5 \}, found nothing$/,
+    ],
+    [
+      'run: &r { tpus: 2, x: *r }\nfaults: []',
+      /^plan\.yaml:1:23: run\.x: expected text, a number, or true or false, found \{/,
+    ],
+    [
+      'faults: [{ fault: reset, link: chip(3,1)+x, at: { step: 1 } }]',
+      /link: expected the name of a link.*found "chip\(3"; .*put the name of the link in quotes$/,
+    ],
+    [
+      'faults: [{ fault: bandwidth, link: [0, 1], bytesPerSecond: 1e-300, at: { step: 1 } }]',
+      /bytesPerSecond: expected at least 1, found 1e-300$/,
+    ],
   ])('%j is refused with line and column', (text, message) => {
     expect(() => parsePlan(text, 'plan.yaml')).toThrow(
       expect.objectContaining({ code: 'bad-plan', message: expect.stringMatching(message) }),
@@ -134,6 +166,51 @@ describe('a plan file', () => {
     expect(() =>
       refuseMistakes(mistakes, (path) => `p.yaml:${locate(text, path)}: ${path.join('.')}`),
     ).toThrow(/^p\.yaml:1:\d+: faults\.0\./);
+  });
+
+  test.each([
+    [1, [1, 2, 3, 4, 5, 6, 7], []],
+    [3, [3, 6, 7], [1, 2, 4, 5]],
+    [9, [7], [1, 6]],
+  ])(
+    'takes the phase checkpoint only in a step that saves one: every %i',
+    (every, right, wrong) => {
+      const mistakesAt = (step: number): readonly string[] => {
+        const text = `faults: [{ fault: master-kill, at: { step: ${step}, phase: checkpoint } }]`;
+        const run = { ...facts, steps: 7, checkpointEvery: every };
+        return mistakesIn(parsePlan(text, 'p.yaml'), run).map(({ message }) => message);
+      };
+      expect(right.map(mistakesAt)).toEqual(right.map(() => []));
+      const saved = `the run saves one every ${every} steps and after step 7, its last`;
+      expect(wrong.map(mistakesAt)).toEqual(
+        wrong.map((step) => [`expected a step with a checkpoint, found ${step}: ${saved}`]),
+      );
+    },
+  );
+
+  test.each([
+    ['kill, tpu: 3, at: { step: 1, phase: reduce-scatter, hop: 8 }', 'reduce-scatter', 7],
+    ['kill, tpu: 3, at: { step: 1, phase: all-reduce, hop: 999 }', 'all-reduce', 15],
+    ['kill, tpu: 3, at: { step: 1, phase: all-gather, hop: 8 }', 'all-gather', 7],
+  ])('%j is refused: no such hop on 4x2 Cloud TPUs', (fault, phase, last) => {
+    const at = (text: string): readonly string[] =>
+      mistakesIn(parsePlan(`faults: [{ fault: ${text} }]`, 'p.yaml'), facts).map(
+        (it) => it.message,
+      );
+    const expected = `expected a hop from 0 to ${last} of ${phase} on 4x2 Cloud TPUs`;
+    expect(at(fault)).toEqual([expect.stringMatching(`^${expected}, found \\d+$`)]);
+    expect(at(fault.replace(/hop: \d+/, `hop: ${last}`))).toEqual([]);
+  });
+
+  test('refuses a bucket that the model does not have, if their number is known', () => {
+    const text = 'faults: [{ fault: kill, tpu: 3, at: { step: 1, phase: all-gather, bucket: 2 } }]';
+    const messages = (buckets?: number): readonly string[] =>
+      mistakesIn(parsePlan(text, 'p.yaml'), { ...facts, ...(buckets && { buckets }) }).map(
+        ({ message }) => message,
+      );
+    expect(messages(1)).toEqual(['expected bucket 0, the only one of this model, found 2']);
+    expect(messages(2)).toEqual(['expected a bucket from 0 to 1 of this model, found 2']);
+    expect([messages(3), messages()]).toEqual([[], []]);
   });
 
   test('accepts the wrap-around neighbours of a torus', () => {

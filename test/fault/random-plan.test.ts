@@ -22,7 +22,7 @@ describe('a random plan', () => {
         const { run, faults } = randomCase(seed);
         const facts = {
           ...{ topology: run.topology, steps: run.steps, evaluationSteps: run.batches, cores: 8 },
-          hasCheckpoints: run.checkpointEvery !== undefined,
+          checkpointEvery: run.checkpointEvery,
         };
         expect(mistakesIn(randomPlan(seed), facts)).toEqual([]);
         expect(faults.map((fault) => supported(fault, 'sim'))).toEqual(faults.map(() => true));

@@ -50,12 +50,12 @@ describe('the short form of a fault', () => {
 
   test.each([
     ['', 'bad-flag', '--fault: expected KIND[:TARGET]'],
-    ['kill@1', 'bad-plan', 'faults.0.tpu: expected number, received undefined, found nothing'],
+    ['kill@1', 'bad-plan', 'faults.0.tpu: expected a number, found nothing'],
     ['@1', 'bad-flag', 'found "@1"'],
     ['kill', 'bad-flag', 'found "kill"'],
     ['kill:3', 'bad-flag', 'found "kill:3"'],
     ['kill:3@', 'bad-flag', 'found "kill:3@"'],
-    ['kill:x@1', 'bad-plan', '--fault: "kill:x@1": faults.0.tpu: expected number'],
+    ['kill:x@1', 'bad-plan', '--fault: "kill:x@1": faults.0.tpu: expected a number'],
     ['kill:3@0', 'bad-plan', 'faults.0.at.step'],
     ['kill:3@x', 'bad-plan', 'faults.0.at'],
     ['kill:3@1/reduce', 'bad-plan', 'faults.0.at.phase: expected infeed, compute'],
@@ -63,6 +63,12 @@ describe('the short form of a fault', () => {
     ['kill:3,factor=2@1', 'bad-plan', 'expected no "factor"'],
     ['slow:3@1', 'bad-plan', 'faults.0.factor'],
     ['pause:3,for=4@1', 'bad-plan', 'faults.0.for'],
+    ['kill:1@2/all-reduce/0/1/5', 'bad-flag', 'expected STEP[/PHASE[/BUCKET[/HOP]]] after @'],
+    ['hang:1@loading/2/3', 'bad-flag', 'expected MEMBERSHIP-PHASE[/GENERATION] after @'],
+    ['slow:1,factor=2,factor=3@2', 'bad-flag', 'expected "factor" once, found "slow:1,'],
+    ['kill:1,tpu=2@2', 'bad-flag', 'expected "tpu" once'],
+    ['kill:1,fault=hang@2', 'bad-flag', 'expected "fault" once'],
+    ['kill:1,at=3@2', 'bad-flag', 'expected "at" once'],
   ])('%s is refused', (text, code, message) => {
     expect(() => parseFault(text, '--fault')).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining(message) }),

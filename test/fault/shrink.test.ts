@@ -59,7 +59,7 @@ describe('a simpler case', () => {
           const { topology, steps, batches, checkpointEvery } = simpler.run;
           const facts = {
             ...{ topology, steps, evaluationSteps: batches, cores: 8 },
-            hasCheckpoints: checkpointEvery !== undefined,
+            checkpointEvery,
           };
           expect(mistakesIn(plan, facts)).toEqual([]);
         }
@@ -78,7 +78,7 @@ describe('a simpler case', () => {
       [9, 10, 11],
     ];
     const faults = [...links, { fault: 'partition', groups, at: { step: 2 } }] as const;
-    const facts = { steps: 4, evaluationSteps: 3, hasCheckpoints: true, cores: 8 };
+    const facts = { steps: 4, evaluationSteps: 3, checkpointEvery: 2, cores: 8 };
     const kinds = new Set<string>();
     for (const { run: simpler, faults: moved } of simplerCases({ run, faults, outcome: 'done' })) {
       if (moved.length < faults.length) continue;

@@ -54,3 +54,43 @@ test('a fault that stops all steps cannot last for a number of steps', () => {
     }
   }
 });
+
+test('Docker injects faults of masters and cuts off one Cloud TPU, at positions of workers', () => {
+  const cut = (groups: readonly (readonly number[])[], lasts = {}): Fault => {
+    return { fault: 'partition', groups, at: { step: 2 }, ...lasts } as Fault;
+  };
+  expect(supported(cut([[0, 1], [2]], { for: { ms: 5 } }), 'containers')).toBe(true);
+  expect(
+    supported(
+      cut([
+        [0, 1],
+        [2, 3],
+      ]),
+      'containers',
+    ),
+  ).toMatch(/two groups, the second of one$/);
+  expect(supported(cut([[0], [1], [2]]), 'containers')).toMatch(/two groups, the second of one$/);
+  expect(supported(cut([[0, 1], [2]], { for: { steps: 5 } }), 'containers')).toMatch(/in ms$/);
+  const masters = ['master-kill', 'master-pause', 'master-cut-off'] as const;
+  for (const fault of masters) {
+    const at = (position: object): Fault =>
+      ({ fault, at: position, for: { ms: 5 } }) as unknown as Fault;
+    for (const phase of workerPhases) {
+      expect(supported(at({ step: 2, phase }), 'containers')).toBe(true);
+    }
+    expect(supported(at({ step: 2, phase: 'commit' }), 'containers')).toMatch(/has no probe$/);
+    expect(supported(at({ during: 'joining' }), 'containers')).toMatch(/use during: loading$/);
+    expect(supported(at({ afterMs: 5 }), 'containers')).toMatch(/logical positions only$/);
+  }
+});
+
+test('containers inject the faults of workers and links that processes inject', () => {
+  fc.assert(
+    fc.property(faults, (fault) => {
+      const isOther = isMasterFault(fault) || isDiskFault(fault) || isInMaster(fault);
+      const isOfDocker = fault.fault === 'partition' || fault.fault.startsWith('join');
+      if (isOther || isOfDocker || fault.fault === 'wrong-version') return;
+      expect(supported(fault, 'containers')).toBe(supported(fault, 'processes'));
+    }),
+  );
+});

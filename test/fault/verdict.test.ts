@@ -73,8 +73,13 @@ describe('the verdict', () => {
   });
 
   const { commits } = right;
+  const unreached = [
+    'every planned fault is injected',
+    'recovery.detection: <2s',
+    'recovery.time: <3s',
+  ];
   const wrong: readonly (readonly [string, Partial<Observation>, readonly string[]])[] = [
-    ['a fault that was never reached', { injections: [] }, ['every planned fault is injected']],
+    ['a fault that was never reached', { injections: [] }, unreached],
     ['a failed run', { outcome: 'failed', message: 'why' }, ['outcome: done']],
     [
       'other weights at the end',
@@ -138,6 +143,43 @@ describe('the verdict', () => {
 
   test.each(wrong)('finds %s', (_, seen, expected) => {
     expect(broken(seen)).toEqual(expected);
+  });
+
+  test.each(['>0s', '<0s', '<9s'])(
+    'finds no times of faults to hold against %s without a fault',
+    (bound) => {
+      const times = { recovery: { detection: bound, time: bound } };
+      const none = { ...plan, faults: [], expect: times };
+      const verdicts = judge(none, grid, { ...right, injections: [], notes: [] }, reference);
+      expect(verdicts.slice(2)).toEqual([
+        ...['detection', 'time'].map((name) => ({
+          ...{
+            expectation: `recovery.${name}: ${bound}`,
+            holds: false,
+            found: 'no fault to measure',
+          },
+        })),
+      ]);
+    },
+  );
+
+  test('measures no recovery from a straggler, because nothing is mended', () => {
+    const slow = { ...plan, expect: { recovery: { detection: '<2s', time: '<1ms' } } };
+    const faults = [{ fault: 'slow', tpu: 3, factor: 2, at: { step: 2 } }] as const;
+    const seen = { ...right, notes: [], stragglers: [{ ms: 1200, tpu: 3 }] };
+    const found = judge({ ...slow, faults }, grid, seen, reference).slice(2);
+    expect(found.map((it) => [it.holds, it.found])).toEqual([
+      [true, '100 ms'],
+      [true, 'no fault from which a step must recover'],
+    ]);
+  });
+
+  test('says of what the goodput is a share', () => {
+    const found = judge(plan, grid, { ...right, endMs: 4000 }, reference).at(-1);
+    expect(found).toMatchObject({
+      expectation: 'goodput: >=0.5',
+      found: '75.0 % of the training time',
+    });
   });
 
   test('takes a fault in the evaluation as recovered if the run is done', () => {

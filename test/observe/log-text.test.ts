@@ -112,7 +112,7 @@ test('a step is one line that names the slowest Cloud TPU and the wait that it c
 test('a log counts the interrupted step from 1, and the event of the note from 0', () => {
   const [note] = events.filter(({ kind }) => kind === 'note');
   expect(JSON.parse(logged(note as TrainEvent))).toMatchObject({ msg: 'resumed', step: 3 });
-  expect(drawn(note as TrainEvent)).toContain('at step 3 ');
+  expect(drawn(note as TrainEvent)).toContain('in batch 3 of the evaluation ');
 });
 
 test("a step in a master's log shows its epoch, not its generation", () => {

@@ -4,7 +4,9 @@ import { reportPage } from '../../src/observe/report-page.ts';
 import { reportLines } from '../../src/observe/report-text.ts';
 import { runReport } from '../../src/observe/run-report.ts';
 import { stepBins } from '../../src/observe/step-bins.ts';
+import { stragglerPeriods } from '../../src/observe/straggler-periods.ts';
 import { timelineOf } from '../../src/observe/timeline.ts';
+import type { RunFact } from '../../src/run/event.ts';
 import type { RecordedRun } from '../../src/run/read.ts';
 import { attributesIn, elements, parsePage, textOf, type XmlElement } from '../picture/xml.ts';
 import { config, fact } from '../run/facts.ts';
@@ -20,7 +22,7 @@ const interrupted: readonly Told[] = [
   [1080, step(2, 44)],
 ];
 const judged: NonNullable<RecordedRun['judged']> = {
-  ...{ v: 1, ground: 'threads', outcome: 'done', message: '' },
+  ...{ v: 1, ground: 'threads', outcome: 'done', message: '', events: interrupted.length },
   verdicts: [
     { expectation: 'weights: bit-identical', holds: true, found: 'abc' },
     { expectation: 'goodput: >=0.9', holds: false, found: '12.0 %' },
@@ -62,7 +64,10 @@ describe('the report of a run', () => {
     );
     expect(text).toMatch(/^outcome {2,}done$/m);
     expect(text).toMatch(/^committed steps {2,}2 of 6; a step ran again once$/m);
+    expect(text).toMatch(/^goodput {2,}\d+\.\d+ % of the training time$/m);
     expect(text).toMatch(/^faults noticed after {2,}1\.0 ms \(1\)$/m);
+    expect(text).toMatch(/^recovery time {2,}41\.0 ms \(1\)$/m);
+    expect(text).toMatch(/^from report to commit {2,}40\.0 ms \(1\)$/m);
     expect(text).toMatch(
       /^kill of Cloud TPU 3 +step 2, all-gather, hop 1 +yes +1\.0 ms +41\.0 ms +Cloud TPU 3$/m,
     );
@@ -82,7 +87,7 @@ describe('the report of a run', () => {
     for (let tpu = 0; tpu < 4; tpu++) expect(labels).toContain(`Cloud TPU ${tpu}`);
     const hints = hintsOf(page, 'timeline');
     expect(hints).toContain('39.0 ms: fault, Cloud TPU 3: kill: step 2, all-gather, hop 1');
-    expect(hints).toContain('recovery: next commit after 40.0 ms');
+    expect(hints).toContain('recovery: next commit 40.0 ms after the report');
     expect(hints.filter((it) => it.startsWith('step 2: 44.0 ms, ran 2 times'))).toHaveLength(2);
     expect(hintsOf(page, 'phases-0')).toContain('Cloud TPU 3, compute: 8.0 ms');
     const cells = elements(page, 'td').map(textOf);
@@ -95,6 +100,86 @@ describe('the report of a run', () => {
     for (const link of links) expect(places).toContain(link);
     const ids = JSON.stringify(page).match(/"id":"[^"]*"/g) ?? [];
     expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test('names a straggler without a recovery time, because nothing is mended', () => {
+    const fault = { fault: 'slow', tpu: 1, factor: 3, at: { step: 1 } } as const;
+    const times = { injectedMs: 1010, detectionMs: 60, recoveryMs: 70, blamed: 1 };
+    const faults = [...judged.faults, { index: 2, fault, ...times }];
+    const report = runReport(
+      'folder',
+      { ...recorded(interrupted), judged: { ...judged, faults } },
+      '',
+    );
+    const text = reportLines(report, 80).join('\n');
+    expect(text).toMatch(/^slow of Cloud TPU 1 .* yes +60\.0 ms +- +Cloud TPU 1$/m);
+    expect(report.figures.recovery).toEqual({ count: 1, never: 0, p50: 41, max: 41 });
+  });
+
+  test('says that a record ends before its run, also if a verdict or an earlier master has an end', () => {
+    const failed: Told = [1090, { kind: 'failed', code: null, message: 'no room' }];
+    const cut = 'the run may still go on, or was killed, or the file was cut';
+    const none = 'the run may not have begun, or was killed, or the file was cut';
+    for (const [run, where] of [
+      [recorded(interrupted), `the record ends after event 5: ${cut}`],
+      [recorded(interrupted.slice(0, 2)), `the record ends after event 1: ${cut}`],
+      [
+        recorded([...interrupted, failed], interrupted),
+        `the record ends after event 5 of master 1: ${cut}`,
+      ],
+      [recorded(), `the record has no events: ${none}`],
+    ] as const) {
+      const shown = { ...run, judged: { ...judged, events: 9 } };
+      const report = runReport('folder', shown, '');
+      expect(report.figures).toMatchObject({ outcome: 'unknown', why: where });
+      expect(reportLines(report, 80).join('\n')).toMatch(
+        `\noutcome                 unknown: ${where}\n`,
+      );
+      expect(elements(pageOf(shown), 'td').map(textOf)).toContain(`unknown: ${where}`);
+    }
+  });
+
+  test('has each table and chart in a box that scrolls, also by keys', () => {
+    const page = pageOf({ ...recorded(interrupted), judged });
+    const isLarge = ({ name, attributes }: XmlElement): boolean => {
+      return name === 'table' || (name === 'svg' && attributes['class'] === 'picture');
+    };
+    const boxes = elements(page, 'div').filter((it) =>
+      /^(scroll|wide)$/.test(it.attributes['class'] ?? ''),
+    );
+    const boxed = boxes
+      .flatMap(({ children }) => children)
+      .filter((it) => typeof it === 'object' && isLarge(it));
+    const all = [...elements(page, 'table'), ...elements(page, 'svg')].filter(isLarge);
+    expect(boxed).toHaveLength(all.length);
+    for (const { attributes } of boxes)
+      expect(attributes).toMatchObject({ tabindex: '0', role: 'region' });
+  });
+
+  test('marks a straggler for as long as it is the slowest, also after its report', () => {
+    const names = (tpu: number, index: number): Told => [
+      1000 + 20 * index,
+      { ...step(index, 20), slowest: { tpu, ownMs: 40, othersMs: 10 } } as RunFact,
+    ];
+    const report: RunFact = {
+      ...{ kind: 'straggler', step: 4, inARow: 3, tpu: 1, ownMs: 40, othersMs: 10 },
+    };
+    const run = recorded([
+      [1000, ready],
+      ...[0, 1, 1, 1].map((tpu, i) => names(tpu, i + 1)),
+      [1081, report],
+      names(1, 5),
+      [1101, report],
+      ...[1, 3, 1, 1, 1].map((tpu, i) => names(tpu, i + 6)),
+      [1201, report],
+    ]);
+    const periods = stragglerPeriods(timelineOf(run));
+    expect(periods.map(({ tpu, from, to }) => [tpu, from, to])).toEqual([
+      [1, 20, 120],
+      [1, 140, 201],
+    ]);
+    const text = 'the slowest in 3 steps: 40.0 ms of own work, the others 10.0 ms';
+    expect(hintsOf(pageOf(run), 'timeline').filter((it) => it === text)).toHaveLength(2);
   });
 
   test('has no script, loads nothing, and forbids both', () => {

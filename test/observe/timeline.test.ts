@@ -41,8 +41,9 @@ describe('the timeline of a run', () => {
       { tpu: 3, fromMs: 40, foundMs: 60, backMs: 70, by: 'replaced' },
     ]);
     const figures = figuresOf(run, timeline);
-    expect(figures).toMatchObject({ outcome: 'not ended', committed: 4, steps: 6, ranAgain: 1 });
-    expect(figures.recovery).toEqual({ count: 1, never: 0, p50: 40, max: 40 });
+    expect(figures).toMatchObject({ outcome: 'unknown', committed: 4, steps: 6, ranAgain: 1 });
+    expect(figures.recovery).toBeUndefined();
+    expect(figures.interruption).toEqual({ count: 1, never: 0, p50: 40, max: 40 });
     expect(figures.blamed.map(({ tpu, lost, suspected }) => [tpu, lost, suspected])).toEqual([
       ...[
         [1, 0, 1],

@@ -120,6 +120,7 @@ test('a master with its workers commits every step once for any delivery order o
         silenceFactor: 1,
         sampleMsLimit: 1,
       };
+      const programs = [{ unit: 'step', name: 'the training' }];
       const recovery = {
         policy: 'none',
         graceMsLimit: 1,
@@ -127,7 +128,7 @@ test('a master with its workers commits every step once for any delivery order o
         lossesPerMinuteMax: 1,
       } as const;
       let boss: MasterState = initialMaster(
-        { names, copiesParameters: [false], recovery, ...limits },
+        { names, copiesParameters: [false], programs, recovery, ...limits },
         0,
       );
       const workers = names.map((_, tpu) => initialWorker(tpu, [false]));

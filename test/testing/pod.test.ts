@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import '../../src/testing/vitest.ts';
+import { settingKeys } from '../../src/cli/settings/schema.ts';
 import { workerPhases } from '../../src/fault/plan.ts';
 import type { SeenEvent } from '../../src/fault/seen.ts';
-import { flipBit, hang, kill, loseRow, slow } from '../../src/testing/faults.ts';
+import { flipBit, hang, kill, loseRow, pause, slow } from '../../src/testing/faults.ts';
 import { type PodOptions, type PodTest, pod } from '../../src/testing/pod.ts';
 import { requireCompiled } from '../cluster/compiled.ts';
 
@@ -125,6 +126,48 @@ describe('a run in threads', () => {
   });
 });
 
+describe('an asynchronous hook', () => {
+  const mistake = new Error('the hook found a mistake');
+
+  test('ends the run with the error that it throws, and rejects nothing else', async () => {
+    const unhandled: unknown[] = [];
+    const note = (error: unknown): void => void unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const trained = pod({ ...simulated, faultFree: false })
+      .onStep(async () => {
+        throw mistake;
+      })
+      .train();
+    await expect(trained).rejects.toBe(mistake);
+    await new Promise((done) => setImmediate(done));
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
+  });
+
+  test('that throws early ends a run in threads before its last step', async () => {
+    const steps: number[] = [];
+    const trained = pod({ ...threaded, steps: 40, faultFree: false })
+      .onStep(async ({ step }) => {
+        steps.push(step);
+        if (step === 2) throw mistake;
+      })
+      .train();
+    await expect(trained).rejects.toBe(mistake);
+    expect(steps).toEqual([1, 2]);
+  });
+
+  test('has ended when train resolves', async () => {
+    const steps: number[] = [];
+    await pod({ ...simulated, faultFree: false })
+      .onStep(async ({ step }) => {
+        for (let turn = 0; turn < 5; turn++) await new Promise((done) => setImmediate(done));
+        steps.push(step);
+      })
+      .train();
+    expect(steps).toEqual([1, 2, 3, 4, 5]);
+  });
+});
+
 describe('the run without faults', () => {
   test('is trained once for all plans whose runs have the same bits', async () => {
     const first = await pod(simulated)
@@ -190,6 +233,16 @@ expect: { culprit: named, recovery: { steps: "<=0" }, sometimes: [quarantine] }
   });
 });
 
+/** Gives a value another type, as a test in JavaScript may do. */
+function untyped(value: unknown): never {
+  return value as never;
+}
+
+/** The settings of a run with faults: all settings of `pod train` without those of output. */
+const settings = settingKeys.filter(
+  (key) => !['log', 'logLevel', 'report', 'run', 'json', 'print'].includes(key),
+);
+
 describe('a wrong plan', () => {
   const wrong: readonly (readonly [string, PodTest])[] = [
     [
@@ -211,10 +264,42 @@ describe('a wrong plan', () => {
     ['pod(): expect.goodput: expected a bound', pod(simulated).expecting({ goodput: 'high' })],
     ['model of pod(): expected one of', pod({ ...simulated, model: 'x' as 'mlp' })],
     ['topology of pod(): ', pod({ topology: '99x99', ground: 'sim' })],
-    ['tpux: there is no such setting', pod({ tpux: 3 } as PodOptions)],
+    [
+      `tpux of pod(): there is no such setting; expected one of ${settings.join(', ')}`,
+      pod({ tpux: 3 } as PodOptions),
+    ],
     ['log of pod(): not possible in a run with faults', pod({ log: 'x' } as PodOptions)],
     ['ground of pod(): expected sim, threads', pod({ ...simulated, ground: 'x' as 'sim' })],
     ['none.yaml: expected a fault plan', pod(simulated).plan('none.yaml')],
+    ['ground of pod(): expected sim, threads', pod({ ground: untyped(null) })],
+    ['ground of pod(): expected sim, threads', pod({ ground: untyped(['sim']) })],
+    ['faultFree of pod(): expected true or false, found "yes"', pod({ faultFree: untyped('yes') })],
+    ['pod(): expected settings such as { tpus: 4 }, found null', pod(untyped(null))],
+    ['pod(): expected settings such as { tpus: 4 }, found "x"', pod(untyped('x'))],
+    ['pod(): expected settings such as { tpus: 4 }, found [1]', pod(untyped([1]))],
+    ['plan(): expected the path of a plan file, found 3', pod(simulated).plan(untyped(3))],
+    ['onStep: expected a function, found 3', pod(simulated).onStep(untyped(3))],
+    ['onEvent: expected a function, found null', pod(simulated).onEvent(untyped(null))],
+    [
+      'pod(): faults.0: expected a fault such as kill(3).at({ step: 10 }), found null',
+      pod(simulated).inject(untyped(null)),
+    ],
+    [
+      'pod(): faults.1: expected a fault such as kill(3).at({ step: 10 }), found one without a position; call .at()',
+      pod(simulated).inject(kill(1).at({ step: 1 }), untyped(kill(1))),
+    ],
+    [
+      'pod(): faults.0.at: expected a position such as { step: 5 }, found nothing',
+      pod(simulated).inject(kill(1).at(untyped(undefined))),
+    ],
+    [
+      'pod(): faults.0.factor: expected a number, found nothing',
+      pod(simulated).inject(slow(1, untyped(undefined)).at({ step: 1 })),
+    ],
+    [
+      'pod(): faults.0.for: expected either steps or ms, found {}',
+      pod(simulated).inject(pause(1, untyped(null)).at({ step: 1 })),
+    ],
   ];
 
   test.each(wrong)('is refused before anything runs: %s', async (message, plan) => {

@@ -1,5 +1,5 @@
 import { isMap, isScalar, type Pair, type ParsedNode, parseDocument, type YAMLMap } from 'yaml';
-import { excessIn, readYamlText } from '../../files/yaml.ts';
+import { excessIn, readYamlText, yamlTrouble } from '../../files/yaml.ts';
 import { messageOf, PodError } from '../../numerics/error.ts';
 import { quote } from '../../numerics/quote.ts';
 import { tildeAdvice } from './checks.ts';
@@ -97,24 +97,15 @@ function parse(file: string, text: string): Document {
   const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem === undefined) return document;
-  if (problem.code === 'MULTIPLE_DOCS') {
-    throw wrong(file, 'expected one YAML document, found several, separated by ---');
-  }
-  throw wrong(file, `expected YAML, found: ${reason(problem)}`, problem);
+  throw wrong(file, yamlTrouble(problem), problem);
 }
 
 function attempt<T>(file: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    throw wrong(file, `expected YAML, found: ${reason(cause)}`, cause);
+    throw wrong(file, yamlTrouble({ message: messageOf(cause) }), cause);
   }
-}
-
-/** Returns the first line of the YAML parser's error message. */
-function reason(cause: unknown): string {
-  const [line = ''] = messageOf(cause).split('\n');
-  return line.replace(/:$/, '');
 }
 
 function wrong(file: string, what: string, cause?: unknown): PodError {

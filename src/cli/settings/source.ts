@@ -43,8 +43,12 @@ export function sourceOfFlags(
   return { values, kind: 'words' };
 }
 
-export function unknownSetting(what: string): PodError {
-  const known = settingKeys.join(', ');
+/**
+ * Returns the error for a key that is no setting. The message lists the settings, without those in
+ * `refused`. `what` names the key and where it was given.
+ */
+export function unknownSetting(what: string, refused: readonly string[] = []): PodError {
+  const known = settingKeys.filter((key) => !refused.includes(key)).join(', ');
   return new PodError('bad-config', `${what}: there is no such setting; expected one of ${known}`);
 }
 

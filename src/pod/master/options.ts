@@ -7,6 +7,8 @@ export interface MasterOptions {
    * and so has no state of its own.
    */
   readonly copiesParameters: readonly boolean[];
+  /** For each program, by its index: its words in messages. */
+  readonly programs: readonly ProgramWords[];
   /**
    * Longest time, in ms, that each of these may take: the joining of all workers at the start,
    * leaving a step, a rollback, the loading of programs, and the restoring of parameters.
@@ -38,6 +40,13 @@ export interface MasterOptions {
    */
   readonly sampleMsLimit: number;
   readonly recovery: RecoveryOptions;
+}
+
+/** Words for a program in messages, such as `step` and `the training`. */
+export interface ProgramWords {
+  /** What one step of the program is called. */
+  readonly unit: string;
+  readonly name: string;
 }
 
 /**

@@ -35,7 +35,7 @@ export function proceed(state: MasterState, now: number): Transition {
     return startStep(state, { program, step: at(steps, program), takeParameters: false });
   }
   const recovered: MasterState = { ...state, recoveringSinceMs: null };
-  const what = pending === null ? 'steps may begin' : `${stepName(pending)} runs again`;
+  const what = pending === null ? 'steps may begin' : `${stepName(state, pending)} runs again`;
   const actions: MasterAction[] =
     state.recoveringSinceMs === null ? [] : [noteOf(state, 'resumed', null, what, now)];
   if (pending === null) {
@@ -63,7 +63,7 @@ export function onStepDone(
   if (phase.kind !== 'stepping') return refuse(state, message, 'no step is running');
   const { program, step } = phase.order;
   if (message.program !== program || message.step !== step) {
-    return refuse(state, message, `step ${step} of program ${program} is running`);
+    return refuse(state, message, `${stepName(state, phase.order)} is running`);
   }
   if (at(state.members, message.tpu).status !== 'busy')
     return refuse(state, message, 'the Cloud TPU has sent this message already');
@@ -128,7 +128,8 @@ function repeated(state: MasterState, order: StepOrder, digest: string, now: num
   const before = at(state.agreement.digests, program);
   const isLast = step + 1 === at(state.committed, program);
   if (isLast && before !== null && before !== digest) {
-    const message = `${stepName(order)} was repeated from a checkpoint and ended with weights ${digest}, with ${before} before`;
+    const name = stepName(state, order);
+    const message = `${name} was repeated from a checkpoint and ended with weights ${digest}, with ${before} before`;
     return fail(state, 'digest-mismatch', message);
   }
   return andThen({ state, actions: [{ kind: 'repeated', order }] }, (it) => proceed(it, now));

@@ -24,18 +24,23 @@ export function nameOf({ options }: MasterState, tpu: number): string {
   return options.names[tpu] ?? `Cloud TPU ${tpu}`;
 }
 
-/** Returns the name of a step in messages: `step 7 of program 0`. */
-export function stepName({ program, step }: StepOrder): string {
-  return `step ${step} of program ${program}`;
+/**
+ * Returns the name of a step in messages: `step 7 of the training`. In names, as in the log, steps
+ * count from 1.
+ */
+export function stepName({ options }: MasterState, { program, step }: StepOrder): string {
+  const { unit, name } = at(options.programs, program);
+  return `${unit} ${step + 1} of ${name}`;
 }
 
 /**
  * Returns the name of a Cloud TPU and what it is doing, as the beginning of a message: `Cloud TPU 3
- * (x 1, y 1), at step 7 of program 0,`.
+ * (x 1, y 1), in step 7 of the training,`.
  */
 export function describeWork(state: MasterState, tpu: number): string {
   const { phase } = state;
-  const what = phase.kind === 'stepping' ? `at ${stepName(phase.order)}` : `while ${phase.kind}`;
+  const what =
+    phase.kind === 'stepping' ? `in ${stepName(state, phase.order)}` : `while ${phase.kind}`;
   return `${nameOf(state, tpu)}, ${what},`;
 }
 
@@ -61,5 +66,5 @@ export function describeMismatch(
       ? `${holders.length} others have ${digest}`
       : `${holders.join(', ')} ${holders.length === 1 ? 'has' : 'have'} ${digest}, no majority`;
   const ended = others.map(([found, names]) => `${names.join(', ')} ended with weights ${found}`);
-  return `${stepName(order)} differs: ${ended.join('; ')}; ${expected}`;
+  return `${stepName(state, order)} differs: ${ended.join('; ')}; ${expected}`;
 }

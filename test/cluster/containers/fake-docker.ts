@@ -17,6 +17,8 @@ export interface FakeOptions {
   readonly started?: (docker: FakeDocker, shared: string) => void;
   /** Returns an error for commands that must fail. */
   readonly refuses?: (command: string) => Error | undefined;
+  /** Returns the answer to a command, if the engine in memory is not to answer it. */
+  readonly answers?: (command: string) => string;
   /** True if `compose up` never ends by itself. */
   readonly hangs?: boolean;
 }
@@ -65,7 +67,7 @@ export class FakeDocker implements Docker {
     if (!isQuestion) this.commands.push(named.filter((it) => !it.startsWith('-')).join(' '));
     const error = this.#options.refuses?.(named.join(' '));
     if (error !== undefined) throw error;
-    return this.#answer(words);
+    return this.#options.answers?.(named.join(' ')) ?? this.#answer(words);
   }
 
   abandon(): void {

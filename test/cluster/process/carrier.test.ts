@@ -96,8 +96,8 @@ describe.each(ways)('parameters taken over %s', (over) => {
   });
 
   test.each([
-    ['another program', { program: 0 }, /has no parameters of program 0 after 7 steps/],
-    ['other steps', { steps: 8 }, /has no parameters of program 1 after 8 steps/],
+    ['another program', { program: 0 }, /has no parameters of the training after 7 steps/],
+    ['other steps', { steps: 8 }, /has no parameters of the evaluation after 8 steps/],
   ])('of %s are refused with a message that names the peer', async (_, change, text) => {
     const { taking, offer } = await makeEnds(over);
     const taken = taking.take({ ...what, ...change, offer, into: empty() });

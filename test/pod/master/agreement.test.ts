@@ -9,7 +9,7 @@ test('a failure names the Cloud TPUs whose weights differ from the majority', ()
   expect(driver.failure()).toMatchObject({
     code: 'digest-mismatch',
     message:
-      'step 2 of program 0 differs: Cloud TPU 1 (x 1, y 0) ended with weights ffffffffffffffff; 2 others have 00112233445566aa',
+      'step 3 of the training differs: Cloud TPU 1 (x 1, y 0) ended with weights ffffffffffffffff; 2 others have 00112233445566aa',
   });
   expect(driver.count('commit')).toBe(2);
 });

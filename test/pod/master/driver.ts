@@ -18,6 +18,7 @@ export const digest: string = '00112233445566aa';
 const options = (tpus: number, policy: RecoveryPolicy = 'none'): MasterOptions => ({
   names: Array.from({ length: tpus }, (_, tpu) => `Cloud TPU ${tpu} (x ${tpu}, y 0)`),
   copiesParameters: [false],
+  programs: [{ unit: 'step', name: 'the training' }],
   startMsLimit: 5000,
   quietMsLimit: 4000,
   silenceMsLimit: 1200,

@@ -6,7 +6,9 @@ describe('the failure detector', () => {
   test('a silent Cloud TPU is lost within two seconds, and those that wait for it are not', () => {
     const driver = new Driver(3).start().skipTo(1).begin(1);
     untilSilent(driver);
-    expect(driver.failure().message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 1 /);
+    expect(driver.failure().message).toMatch(
+      /^Cloud TPU 1 \(x 1, y 0\), in step 2 of the training, /,
+    );
     expect(driver.now).toBeLessThanOrEqual(2000);
   });
 

@@ -42,7 +42,7 @@ describe('at the start of a run', () => {
     driver.tell({ kind: 'failed', tpu: 1, generation: 1, code: 'bad-data', message });
     expect(driver.failure()).toMatchObject({
       code: 'bad-data',
-      message: `Cloud TPU 1 (x 1, y 0), at step 0 of program 0, failed: ${message}`,
+      message: `Cloud TPU 1 (x 1, y 0), in step 1 of the training, failed: ${message}`,
     });
   });
 

@@ -7,7 +7,7 @@ describe('a failure names the culprit', () => {
     driver.give({ kind: 'exited', tpu: 1, reason: 'exit code 1' });
     expect(driver.failure()).toMatchObject({
       code: 'worker-exited',
-      message: 'Cloud TPU 1 (x 1, y 0), at step 5 of program 0, exited: exit code 1',
+      message: 'Cloud TPU 1 (x 1, y 0), in step 6 of the training, exited: exit code 1',
     });
   });
 
