@@ -139,14 +139,13 @@ function drawSlow({ tpu, at }: Place, draws: Draws): Fault {
 
 /**
  * Draws a fault of the links from a Cloud TPU to one of two neighbours: the next one in its row, or
- * the next one in its column.
+ * the next one in its column. In a grid of one row or one column there is only one neighbour.
  */
 function drawLinkFault(fault: LinkFaultKind, { grid, tpu, at }: Place, draws: Draws): Fault {
   const { columns, rows } = grid;
   const x = tpu % columns;
-  const next = draws.chance(0.5)
-    ? tpu - x + ((x + 1) % columns)
-    : (tpu + columns) % (columns * rows);
+  const isInRow = columns > 1 && (rows === 1 || draws.chance(0.5));
+  const next = isInRow ? tpu - x + ((x + 1) % columns) : (tpu + columns) % (columns * rows);
   return {
     ...{ fault, link: [tpu, next], at },
     ...(draws.chance(0.3) && { both: true }),

@@ -5,9 +5,9 @@ import { progressMsLimit } from '../../src/fault/case.ts';
 import { mistakesIn } from '../../src/fault/check.ts';
 import { kindNameOf } from '../../src/fault/draw.ts';
 import { mustRecover, reasonNotDrawn } from '../../src/fault/fair.ts';
-import { type Fault, targetsOf } from '../../src/fault/plan.ts';
+import { type Fault, type Ground, targetsOf } from '../../src/fault/plan.ts';
 import { printPlan } from '../../src/fault/print.ts';
-import { randomCase, randomPlan, searchShape } from '../../src/fault/random-plan.ts';
+import { randomCase, randomPlan, searchShape, shapeOn } from '../../src/fault/random-plan.ts';
 import { parsePlan } from '../../src/fault/read.ts';
 import { supported } from '../../src/fault/support.ts';
 
@@ -32,6 +32,31 @@ describe('a random plan', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  test.each(['threads', 'processes', 'containers'] as const)('is right in %s too', (ground) => {
+    const shape = shapeOn(ground);
+    fc.assert(
+      fc.property(seeds, (seed) => {
+        const { run, faults } = randomCase(seed, shape);
+        const facts = {
+          ...{ topology: run.topology, steps: run.steps, evaluationSteps: run.batches, cores: 8 },
+          checkpointEvery: run.checkpointEvery,
+        };
+        expect(mistakesIn(randomPlan(seed, shape), facts)).toEqual([]);
+        expect(faults.map((fault) => supported(fault, ground))).toEqual(faults.map(() => true));
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test('has faults of links and joins in processes, and of masters in containers', () => {
+    const drawn = (ground: Ground): readonly string[] =>
+      Array.from({ length: 300 }, (_, seed) => randomCase(seed, shapeOn(ground)).faults)
+        .flat()
+        .map(({ fault }) => fault);
+    expect(drawn('processes')).toEqual(expect.arrayContaining(['corrupt', 'delay', 'join-twice']));
+    expect(drawn('containers')).toEqual(expect.arrayContaining(['master-kill', 'partition']));
   });
 
   test('is explicit: it has the same meaning when its text is read again', () => {
