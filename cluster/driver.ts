@@ -26,9 +26,10 @@ export interface Crew {
   abort(): void;
   /**
    * Called before a replacement of the lost worker of Cloud TPU `tpu` may join. Ends the lost
-   * worker if it still runs.
+   * worker if it still runs. If `isSilent` is true, the worker has only fallen silent; it may keep
+   * its memory and join again.
    */
-  replace(tpu: number): void;
+  replace(tpu: number, isSilent: boolean): void;
   /**
    * Makes the worker of Cloud TPU `host` emulate the lost Cloud TPU `tpu` too. Called when no
    * replacement has joined in time.
@@ -243,7 +244,7 @@ export class Driver {
         crew.abort();
         break;
       case 'replace':
-        crew.replace(action.tpu);
+        crew.replace(action.tpu, action.isSilent);
         break;
       case 'adopt':
         crew.adopt(action.tpu, action.host);

@@ -174,6 +174,11 @@ interface PendingRequest {
 type Unnumbered<T> = T extends unknown ? Omit<T, 'id'> : never;
 type Asked = Extract<ToNode, Request>;
 
+/** Reason for a worker whose memory nobody needs any more. */
+const isReplaced: Refusal = { code: 'generation', text: 'the worker is being replaced' };
+/** Reason for a worker that keeps its memory and may join again. */
+const fellSilent: Refusal = { code: 'timeout', text: 'the worker fell silent' };
+
 /**
  * A pod of processes. The driver holds the state machine of the master. This class passes the
  * messages of the workers to the driver, and performs what the state machine decides.
@@ -296,7 +301,7 @@ class Processes implements ProcessPod, Crew {
     }
     for (const member of this.#members) {
       member?.guest.refuse({
-        code: 'timeout',
+        code: 'order',
         text: 'the worker did not leave its Cloud TPU in time',
       });
     }
@@ -555,11 +560,11 @@ class Processes implements ProcessPod, Crew {
     // Nothing to do: each worker ends its step when it receives the message `abort`.
   }
 
-  replace(tpu: number): void {
+  replace(tpu: number, isSilent: boolean): void {
     const member = this.#members[tpu];
     if (member !== undefined) {
       this.#forget(member, 'the worker is being replaced');
-      member.guest.refuse({ code: 'generation', text: 'the worker is being replaced' });
+      member.guest.refuse(isSilent ? fellSilent : isReplaced);
     }
     this.#seatAll();
   }

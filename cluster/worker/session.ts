@@ -294,9 +294,12 @@ export class Session {
       return;
     }
     this.#options.log('master-gone', { cause: refusal?.text ?? 'the connection was closed' });
-    if (!isTurnedAway(refusal)) this.#node?.pause();
-    else if (this.#options.isHosted) return void this.end();
-    else this.#next(() => this.#drop());
+    // A master that refuses the worker has given the Cloud TPU away, and nobody needs its memory. If
+    // the worker was only silent, or the connection ended, this master or the next may still need it.
+    const isRefused = refusal?.isTheirs === true;
+    if (isRefused && this.#options.isHosted) return void this.end();
+    if (isRefused && refusal.code !== 'timeout') this.#next(() => this.#drop());
+    else this.#node?.pause();
     this.#expectMaster();
   }
 
@@ -338,12 +341,3 @@ export function lastWordsOf({ code, message }: PodError): FromNode {
 
 /** Longest error message sent to the master, in characters. */
 const lastWordsMax = 1000;
-
-/**
- * True if the master itself refused this worker. The master has then given the Cloud TPU to another
- * worker, so nobody needs the memory that this process keeps for the Cloud TPU. False if the
- * connection ended or fell silent: then this master or the next one may still need that memory.
- */
-function isTurnedAway(refusal: Refusal | undefined): boolean {
-  return refusal?.isTheirs === true;
-}

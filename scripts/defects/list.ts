@@ -59,6 +59,15 @@ export const defects: readonly Defect[] = [
     title: 'from a lost frame that no other follows',
   },
   {
+    name: 'worker: memory of a silent worker',
+    guarantee: 'A worker that has only fallen silent keeps its weights and joins again with them.',
+    file: 'cluster/worker/session.ts',
+    from: "if (isRefused && refusal.code !== 'timeout')",
+    to: 'if (isRefused)',
+    test: 'test/cluster/process/survival.test.ts',
+    title: 'workers that all fell silent join again with their weights',
+  },
+  {
     name: 'handshake: proof of the token',
     guarantee: 'Nothing joins without the join token.',
     file: 'cluster/net/handshake.ts',

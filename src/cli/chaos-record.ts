@@ -62,8 +62,8 @@ export class ChaosRecord {
   /**
    * Makes the folder if it does not exist, locks it, and checks that it has no record yet.
    *
-   * @throws PodError `bad-flag` if the folder cannot be made or written, `in-use` if another run has
-   * locked it, `bad-config` if it has a record or files that another run has not written.
+   * @throws PodError `bad-flag` if the folder cannot be made or written, `in-use` if another run
+   * has locked it, `bad-config` if it has a record, or files with the names of one.
    */
   constructor(planned: PlannedRun, path: string) {
     this.#planned = planned;

@@ -6,9 +6,9 @@ import { openingTrouble, openStream, writeOutput } from '../files/write.ts';
 import { messageOf, PodError } from '../numerics/error.ts';
 
 /**
- * The file of `--report`, or of another flag. {@link begin} locks the file for this run if it is a regular file. If the
- * file does not exist, `begin` creates an empty file (the placeholder), which the report later
- * replaces.
+ * The file of `--report`, or of another flag. {@link begin} locks the file for this run if it is a
+ * regular file. If the file does not exist, `begin` creates an empty file (the placeholder), which
+ * the report later replaces.
  */
 export class ReportFile {
   readonly #path: string;
@@ -65,7 +65,8 @@ export class ReportFile {
   /**
    * Locks the file as {@link begin} does, for a command whose whole result is in the file.
    *
-   * @throws PodError `in-use` if another run has locked the file, `bad-flag` if it cannot be opened.
+   * @throws PodError `in-use` if another run has locked the file, `bad-flag` if the file cannot be
+   * opened.
    */
   take(): void {
     this.begin();

@@ -245,8 +245,9 @@ function ofLink(
 }
 
 /**
- * Returns the options of a fault without those that are undefined. Options that are missing or wrong
- * are refused when the plan is checked, so a test in JavaScript gets the same message as a plan.
+ * Returns the options of a fault without those that are undefined. Options that are missing or
+ * wrong are refused when the plan is checked, so a test in JavaScript gets the same message as a
+ * plan.
  */
 function given<T extends object>(options: T): T {
   return Object.fromEntries(

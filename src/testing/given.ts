@@ -7,11 +7,7 @@ import { quote } from '../numerics/quote.ts';
  *
  * @throws PodError `bad-plan` for the first wrong value.
  */
-export function checkGiven(
-  options: unknown,
-  faults: readonly unknown[],
-  file: unknown,
-): void {
+export function checkGiven(options: unknown, faults: readonly unknown[], file: unknown): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw wrong('pod()', 'settings such as { tpus: 4 }', options);
   }

@@ -74,8 +74,8 @@ export class PodTest {
 
   /**
    * Calls `hook` with each event of the run: in a pod of threads at once, in a pod of processes
-   * or containers within about 100 ms, in a simulation after the end of the run. If `hook` throws an
-   * error, the run ends and `train` rejects with that error.
+   * or containers within about 100 ms, in a simulation after the end of the run. If `hook` throws
+   * an error, the run ends and `train` rejects with that error.
    *
    * `hook` may be asynchronous. The run goes on meanwhile, and `train` waits for `hook` at its end.
    * If its promise rejects, the run ends with the next event.

@@ -135,7 +135,7 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
       expect(eventsOf(notes)).toEqual(places.flatMap(() => recovered));
       const lost = notes.filter(({ event }) => event === 'lost');
       expect(lost.map(({ step }) => step)).toEqual(places);
-      for (const { cause } of lost) expect(cause).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step /);
+      for (const { cause } of lost) expect(cause).toMatch(/^Cloud TPU 1 \(x 1, y 0\), in step /);
     },
   );
 

@@ -8,6 +8,16 @@ import { note, recorded, step } from './recorded.ts';
 const ready = { kind: 'ready', elapsedMs: 100 } as const;
 
 describe('the timeline of a run', () => {
+  test('gives an incident in a batch of the evaluation no step of the training', () => {
+    const of = { generation: 2, step: 2, elapsedMs: 0 };
+    const lost = { event: 'lost', tpu: 3, cause: 'in batch 3 of the evaluation', ...of } as const;
+    const run = recorded([
+      [0, { kind: 'note', note: { ...lost, program: 0 } }],
+      [1, { kind: 'note', note: { ...lost, program: 1 } }],
+    ]);
+    expect(timelineOf(run).incidents.map(({ step }) => step)).toEqual([3, null]);
+  });
+
   test('shows an interrupted step as attempts, and the recovery from the report to the commit', () => {
     const run = recorded([
       [1000, ready],

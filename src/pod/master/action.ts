@@ -30,8 +30,11 @@ export type MasterAction =
   /**
    * The worker of Cloud TPU `tpu` is lost. If this worker still runs, end it. Then let a new worker
    * start and join for Cloud TPU `tpu`.
+   *
+   * `isSilent` is true if the worker has only fallen silent, for example because the network was
+   * down. Such a worker may keep its parameters and join again, if nobody else has joined before.
    */
-  | { readonly kind: 'replace'; readonly tpu: number }
+  | { readonly kind: 'replace'; readonly tpu: number; readonly isSilent: boolean }
   /**
    * No worker has joined for Cloud TPU `tpu` in time. Ask the worker of Cloud TPU `host` to host
    * Cloud TPU `tpu` too, and to join for it.

@@ -70,7 +70,9 @@ export function lose(
   }
   const next = withoutLost(state, losses, now);
   const notes = losses.map(({ tpu, message }) => noteOf(next, event, tpu, message, now));
-  const replacements = losses.map(({ tpu }): MasterAction => ({ kind: 'replace', tpu }));
+  const replacements = losses.map(({ tpu, code }): MasterAction => {
+    return { kind: 'replace', tpu, isSilent: event === 'lost' && code === 'worker-silent' };
+  });
   return andThen({ state: next, actions: [...notes, ...replacements] }, (it) =>
     beginMembership(it, now),
   );

@@ -28,11 +28,21 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const secret = 'a token for these tests';
 
-/**
- * Trains in a pod of `workers` processes, and kills the process of Cloud TPU 0 after step 5. Nobody
- * starts the process again. Returns the report and the notes about the recovery.
- */
-async function lose(workers: number): Promise<{ report: Report; notes: readonly Note[] }> {
+/** A run in a pod of processes that nobody starts again. */
+interface Disturbed {
+  readonly workers: number;
+  /** Longest time, in ms, that the master waits for a replacement. */
+  readonly graceMsLimit: number;
+  /** Called after step 5 with the process ids of Cloud TPUs 0 and 1. */
+  readonly disturb: (pids: readonly number[]) => void;
+}
+
+/** Trains, and returns the report, the notes about the recovery, and the exit codes. */
+async function trainWith({ workers, graceMsLimit, disturb }: Disturbed): Promise<{
+  readonly report: Report;
+  readonly notes: readonly Note[];
+  readonly codes: readonly (number | null)[];
+}> {
   folder = newFolder();
   const tokenFile = join(folder, 'token');
   writeFileSync(tokenFile, secret, { mode: 0o600 });
@@ -46,7 +56,7 @@ async function lose(workers: number): Promise<{ report: Report; notes: readonly 
       POD_STATUS_FILE: join(folder, `${i}.status`),
     }),
   );
-  const limits = { startMsLimit: 30_000, graceMsLimit: 1000 };
+  const limits = { startMsLimit: 30_000, graceMsLimit };
   const notes: Note[] = [];
   let opened: ProcessPod | undefined;
   const end = await train(trainOptions(flags).config, {
@@ -54,9 +64,9 @@ async function lose(workers: number): Promise<{ report: Report; notes: readonly 
     tell(event) {
       if (event.kind === 'note') notes.push(event.note);
       if (event.kind !== 'step' || event.step !== 5) return;
-      const pid = opened?.status().tpus[0]?.pid;
-      if (!pid) throw new Error('Cloud TPU 0 has no process');
-      process.kill(pid, 'SIGKILL');
+      const pids = (opened?.status().tpus ?? []).flatMap(({ pid }) => (pid === null ? [] : [pid]));
+      if (pids.length < 2) throw new Error('a Cloud TPU has no process');
+      disturb(pids);
     },
     openPod: async (options) => {
       opened = await openProcessPod({ ...options, ...limits, relaxed: true, lobby, log });
@@ -65,14 +75,24 @@ async function lose(workers: number): Promise<{ report: Report; notes: readonly 
   });
   await lobby.dismiss({ expected: 0, withinMs: 0, lingerMs: 0 });
   const codes = await Promise.all(programs.map(({ ran }) => ran.then(({ code }) => code)));
-  expect(codes.sort()).toEqual([...programs.slice(1).map(() => 0), null]);
   if (end.kind !== 'done') throw new Error('no report');
-  return { report: end.report, notes };
+  return { report: end.report, notes, codes };
+}
+
+/** Trains in a pod of `workers` processes, and kills the process of Cloud TPU 0 after step 5. */
+async function lose(
+  workers: number,
+  graceMsLimit: number,
+): Promise<{ report: Report; notes: readonly Note[] }> {
+  const disturb = ([pid = 0]: readonly number[]): void => void process.kill(pid, 'SIGKILL');
+  const { codes, ...seen } = await trainWith({ workers, graceMsLimit, disturb });
+  expect([...codes].sort()).toEqual([...Array.from({ length: workers - 1 }, () => 0), null]);
+  return seen;
 }
 
 describe('the Cloud TPU of a worker that nobody starts again', () => {
   test('is adopted by another worker', async () => {
-    const { report, notes } = await lose(2);
+    const { report, notes } = await lose(2, 1000);
     expect(report.weightsDigest).toBe(undisturbed);
     expect(notes.map(({ event }) => event)).toEqual([
       ...['lost', 'adopted', 'replaced', 'restored', 'resumed'],
@@ -83,10 +103,28 @@ describe('the Cloud TPU of a worker that nobody starts again', () => {
   });
 
   test('is given to a spare worker', async () => {
-    const { report, notes } = await lose(3);
+    const { report, notes } = await lose(3, 20_000);
     expect(report.weightsDigest).toBe(undisturbed);
     expect(notes.map(({ event }) => event)).toEqual(['lost', 'replaced', 'restored', 'resumed']);
   });
+});
+
+test('workers that all fell silent join again with their weights, and nothing is rolled back', async () => {
+  const { report, notes, codes } = await trainWith({
+    ...{ workers: 2, graceMsLimit: 30_000 },
+    disturb(pids) {
+      for (const pid of pids) process.kill(pid, 'SIGSTOP');
+      setTimeout(() => {
+        for (const pid of pids) process.kill(pid, 'SIGCONT');
+      }, 5000);
+    },
+  });
+  expect(codes).toEqual([0, 0]);
+  expect(report.weightsDigest).toBe(undisturbed);
+  const events = notes.map(({ event }) => event);
+  expect(events.filter((event) => event === 'lost')).toHaveLength(2);
+  expect(events).not.toContain('rolled-back');
+  expect(events).not.toContain('restored');
 });
 
 test('a master that is killed twice: each next master goes on with the same workers', async () => {
