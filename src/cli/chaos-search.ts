@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { type Case, planOf } from '../fault/case.ts';
 import { Coverage, type CoverageReport } from '../fault/coverage.ts';
 import { mustRecover } from '../fault/fair.ts';
@@ -14,8 +15,9 @@ import { messageOf, PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { count, counted } from '../observe/format.ts';
 import { Progress, type Screen } from '../observe/progress.ts';
-import { orEnd } from './chaos-processes.ts';
+import { Interrupted, orEnd } from './chaos-processes.ts';
 import { coverageLines } from './coverage-table.ts';
+import { withEndSignal } from './end-signal.ts';
 import { checkOutputFolder } from './made-folder.ts';
 import { groundOf } from './planned-run.ts';
 import { repeatPlan } from './repeat.ts';
@@ -67,7 +69,8 @@ export interface SearchResult {
 
 /**
  * Simulates the plans of many seeds and prints what was found. Sets exit code 1 if a plan broke an
- * invariant.
+ * invariant. The first signal ends the search: the results so far are printed, and the exit code is
+ * that of the signal. A second signal ends the process at once.
  *
  * @throws PodError `bad-flag` for a wrong flag, `io` if a plan file cannot be written.
  */
@@ -85,11 +88,25 @@ export async function searchPlans(flags: SearchFlags): Promise<void> {
     ...{ from, seeds, out: flags.out, isFirst: flags.first === true },
     shape: { ...usual, faultsMax },
   };
-  const result = await orEnd(search(runner, options, progress));
+  let exitCode: number | undefined;
+  const result = await orEnd(
+    withEndSignal((signal) => {
+      signal.catch((error: Interrupted) => {
+        exitCode = error.exitCode;
+      });
+      return search(runner, { ...options, isStopped: () => exitCode !== undefined }, progress);
+    }),
+  );
   progress.end();
   if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else for (const line of closing(result, flags)) progress.add(line);
-  if (result.failures.length > 0) process.exitCode = 1;
+  if (exitCode !== undefined) {
+    process.stderr.write(
+      `pod: a signal ended the search after ${result.plans} of ${seeds} plans\n`,
+    );
+  }
+  if (exitCode !== undefined) process.exitCode = exitCode;
+  else if (result.failures.length > 0) process.exitCode = 1;
 }
 
 /** What a search tries, and where it writes plans. */
@@ -103,6 +120,8 @@ export interface SearchOptions {
   readonly out?: string | undefined;
   /** True if the search ends with the first plan that breaks an invariant. Default: false. */
   readonly isFirst?: boolean;
+  /** Called after each plan. Returns true if the search should end before it has tried the rest. */
+  readonly isStopped?: () => boolean;
   /** Bounds within which plans are drawn by chance. Default: {@link searchShape}. */
   readonly shape?: Shape;
 }
@@ -110,7 +129,7 @@ export interface SearchOptions {
 /** Runs the plans of a range of seeds, and shrinks each plan that breaks an invariant. */
 export async function search(
   runner: Runner,
-  { from, seeds, out, isFirst = false, shape = searchShape }: SearchOptions,
+  { from, seeds, out, isFirst, isStopped = never, shape = searchShape }: SearchOptions,
   progress: Progress,
 ): Promise<SearchResult> {
   const coverage = new Coverage(shape.ground);
@@ -120,7 +139,8 @@ export async function search(
   let [plans, faults, injected] = [0, 0, 0];
   for (let seed = from; seed < from + seeds; seed++) {
     const it = randomCase(seed, shape);
-    const tried = await runner.try(it);
+    const tried = await unlessStopped(runner.try(it), isStopped);
+    if (tried === undefined) break;
     plans++;
     faults += it.faults.length;
     injected += tried.injected.length;
@@ -136,10 +156,30 @@ export async function search(
     }
     progress.pass(`${count(plans)} of ${count(seeds)} plans`);
     if (isFirst && failures.length > 0) break;
+    // Signals are delivered between two turns of the event loop.
+    await setImmediate();
+    if (isStopped()) break;
   }
   const seconds = (performance.now() - beginMs) / 1000;
   const found = { failures, coverage: coverage.report(), kinds: tally.kinds, seconds };
   return { from, plans, faults, injected, ...found };
+}
+
+function never(): boolean {
+  return false;
+}
+
+/** Returns the result of a case; undefined if the signal that stops the search also ended its pod. */
+async function unlessStopped(
+  trying: Promise<Tried>,
+  isStopped: () => boolean,
+): Promise<Tried | undefined> {
+  try {
+    return await trying;
+  } catch (error) {
+    if (error instanceof Interrupted && isStopped()) return undefined;
+    throw error;
+  }
 }
 
 /** What a search hands to {@link shrunk}. */
@@ -226,7 +266,7 @@ function failureLines({ seed, violation, plan, tries, sameAs }: Failure): readon
 function closing(result: SearchResult, flags: SearchFlags): readonly string[] {
   const { plans, faults, injected, failures, coverage, kinds, seconds, from } = result;
   const paths = Object.entries(coverage.paths).map(([path, times]) => `${path} ${count(times)}`);
-  const last = from + plans - 1;
+  const last = from + Math.max(0, plans - 1);
   return [
     ...(flags.coverage === true ? [...coverageLines(coverage), ''] : []),
     ...(flags.times === true ? [...tallyLines(kinds, plans), ''] : []),

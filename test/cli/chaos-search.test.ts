@@ -165,6 +165,18 @@ describe('pod chaos search', () => {
     expect(failure?.plan).toContain('fault: throw');
   }, 30_000);
 
+  test('ends when it is stopped, and keeps the results so far', async () => {
+    let plans = 0;
+    const { result } = await searched(simulateRun, {
+      ...{ from: seed, seeds: 50 },
+      isStopped: () => ++plans === 2,
+    });
+    expect(result.plans).toBe(2);
+    const interrupted: Simulate = () => Promise.reject(new Interrupted(130));
+    const none = await searched(interrupted, { from: seed, seeds: 50, isStopped: () => true });
+    expect(none.result.plans).toBe(0);
+  });
+
   test('ends with a signal that ends the pod, and does not take it for a broken invariant', async () => {
     const interrupted: Simulate = () => Promise.reject(new Interrupted(130));
     const searching = searched(interrupted, { from: seed, seeds: 1 });
