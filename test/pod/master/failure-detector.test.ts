@@ -71,7 +71,7 @@ describe('the failure detector', () => {
         driver.now += 200;
         driver.give({ kind: 'sample', progress: [i, 1, i], heartbeats: [i, i, i] });
       }
-      expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
+      expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1, isSilent: true });
     });
 
     test.each(['loading', 'ready'] as const)('while %s, at 8 times the limit', (phase) => {

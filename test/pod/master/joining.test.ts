@@ -24,7 +24,7 @@ describe('at the start of a run', () => {
   test('a worker that dies before it joins is replaced, and the others keep their time to start', () => {
     const driver = new Driver(3, 'replace');
     driver.give({ kind: 'exited', tpu: 1, reason: 'no memory' });
-    expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
+    expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1, isSilent: false });
     driver.now = 100;
     driver.tell(joined(1));
     // At the first start of a run, each worker has 5000 ms to join. So after 3500 ms the master
