@@ -53,30 +53,30 @@ const kindsInThreads: Readonly<Record<FaultKind, Support>> = {
   ...ending,
   ...{ pause: true, slow: true, 'clock-jump': true, 'flip-bit': true },
   ...{ 'lose-row': true, 'lose-column': true },
-  'stuck-cell': 'threads have no probe in the MXU',
+  'stuck-cell': 'the MXU has no probe',
   ...fromKeys(joinFaults, () => {
     return 'threads are started by the master and join without a handshake';
   }),
-  ...fromKeys([...linkFaults, 'partition'], () => 'threads have no probe on their links'),
-  ...fromKeys(diskFaults, () => 'threads have no probe on the disk'),
-  ...fromKeys(masterFaults, () => 'the master of threads is the command itself'),
+  ...fromKeys([...linkFaults, 'partition'], () => 'this ground has no probe on links'),
+  ...fromKeys(diskFaults, () => 'this ground has no probe on the disk'),
+  ...fromKeys(masterFaults, () => 'this ground has no probe in the master'),
 };
 
 function inThreads(fault: Fault): Support {
   const { at } = fault;
   if (isJoinFault(fault)) return kindsInThreads[fault.fault];
-  if ('afterMs' in at) return 'threads take faults at logical positions only';
+  if ('afterMs' in at) return 'this ground takes faults at logical positions only';
   if ('during' in at && at.during !== 'loading') {
-    return `threads have no point in the phase ${at.during}; use during: loading`;
+    return `this ground has no point in the phase ${at.during}; use during: loading`;
   }
   if (isInMaster(fault)) {
-    return `the phase ${phaseOf(fault)} is one of the master, which threads share with the command`;
+    return `the phase ${phaseOf(fault)} is one of the master, which has no probe on this ground`;
   }
   if (fault.fault === 'pause' && fault.for.ms === undefined) {
-    return 'a thread that stands still counts no steps of the others; give the pause in ms';
+    return 'a worker that stands still counts no steps of the others; give the pause in ms';
   }
   if (fault.fault === 'flip-bit' && fault.in === 'frame') {
-    return 'threads share memory, so no frame is copied; use in: reduce-buffer';
+    return 'no frame has a probe; use corrupt for a link, or in: reduce-buffer';
   }
   return kindsInThreads[fault.fault];
 }

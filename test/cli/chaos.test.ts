@@ -101,7 +101,7 @@ expect: { sometimes: [quarantine], goodput: ">=0.01" }`,
       'slow: hops of processes are made on another thread than the cores',
     );
     const { code, stderr } = await pod('chaos', 'run', path);
-    expect(stderr).toContain('disk-full: threads have no probe on the disk');
+    expect(stderr).toContain('disk-full: this ground has no probe on the disk');
     expect(code).toBe(2);
   });
 

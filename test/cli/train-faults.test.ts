@@ -44,5 +44,5 @@ test('pod train --fault refuses a wrong fault in one line, before anything runs'
   const line = 'pod: bad-plan: --fault kill:2@2: tpu: expected a Cloud TPU from 0 to 1, found 2\n';
   expect(await refused('kill:2@2')).toMatchObject({ code: 2, stdout: '', stderr: line });
   expect((await refused('kill:1')).stderr).toMatch(/^pod: bad-flag: --fault: expected KIND.*\n$/);
-  expect((await refused('disk-full@1')).stderr).toContain('threads have no probe on the disk');
+  expect((await refused('disk-full@1')).stderr).toContain('this ground has no probe on the disk');
 }, 60_000);
