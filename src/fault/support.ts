@@ -24,7 +24,7 @@ import {
 
 /**
  * True if a kind of pod can inject a fault, otherwise the reason why it cannot. A message has the
- * name of the fault and then the reason: "flip-bit: threads share memory, …".
+ * name of the fault and then the reason: "flip-bit: no frame has a probe, …".
  */
 type Support = true | string;
 
