@@ -35,7 +35,7 @@ The keys of a --config file are the names of flags (model: cnn, globalBatch: 512
 Relative paths in the file start at the folder in which pod is called.
 --resume continues the run of the newest good checkpoint. The run may be made longer (--steps 60 after
 30) if the finished steps keep their learning rates, as with --schedule constant --warm-up 0.
---start-from begins a new run at step 0, of any length and schedule; only the weights come from the
+--start-from begins a new run, of any length and schedule; only the weights come from the
 checkpoint.
 The first Ctrl-C, SIGTERM or SIGHUP ends the run after the present step, with a last checkpoint if
 --checkpoint is given; the second ends the run at once. The run continues if nobody reads its output.
