@@ -84,4 +84,13 @@ export const containerDefects: readonly Defect[] = [
     test: 'test/cli/chaos-heal.test.ts',
     title: 'a killed pod chaos run leaves no process and no folder, although a worker stands still',
   },
+  {
+    name: 'chaos run: signal in processes',
+    guarantee: 'A signal to a run with faults ends its pod before the command ends.',
+    file: 'src/cli/chaos-processes.ts',
+    from: 'if (interrupted !== undefined) await endPod(pod);',
+    to: 'if (interrupted !== undefined) await Promise.resolve(pod);',
+    test: 'test/cli/chaos-signals.test.ts',
+    title: 'SIGHUP ends the pod of a run with faults',
+  },
 ];

@@ -96,7 +96,7 @@ const killedMs = 5000;
  * Ends all processes of the pod in a folder at once, because nobody needs their results. Returns how
  * many there were. A worker may stand still because of a fault, so it is not asked to end.
  */
-async function endPod(pod: string): Promise<number> {
+export async function endPod(pod: string): Promise<number> {
   // The supervisor ends first, so that it does not start another master.
   const supervisor = holdingProcess(pod);
   signalTo(supervisor, 'SIGKILL');

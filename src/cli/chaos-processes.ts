@@ -10,7 +10,10 @@ import type { Observation } from '../fault/verdict.ts';
 import { type ErrorCode, PodError } from '../numerics/error.ts';
 import { runFiles } from '../run/files.ts';
 import { startGuard } from './chaos-guard.ts';
+import { endPod } from './chaos-heal.ts';
 import { hasBegun, observationOf } from './chaos-observation.ts';
+import { withEndSignal } from './end-signal.ts';
+import { Interrupted } from './interrupted.ts';
 import { withOwnFolder } from './own-folder.ts';
 import { Follower, lookMs } from './record-follower.ts';
 import type { Settings } from './settings/merge.ts';
@@ -19,8 +22,8 @@ import { wordsOf } from './settings/words.ts';
 /**
  * Trains in a pod of processes on this machine (`pod up`), with the given faults. Returns what the
  * record of the run shows. Calls `tell` for the events of the run while it goes on. If `tell`
- * throws an error, the pod ends. If this process is killed, the guard, another process, ends the
- * pod.
+ * throws an error, or if a signal asks this process to end, the pod ends first. If this process is
+ * killed, the guard, another process, ends the pod.
  *
  * @throws PodError if the run was refused. {@link Interrupted} if a signal ended the pod.
  */
@@ -29,27 +32,9 @@ export function inProcesses(
   faults: readonly Fault[],
   tell: (event: SeenEvent) => void,
 ): Promise<Observation> {
-  return withOwnFolder('chaos', (folder) => inFolder(folder, settings, faults, tell));
-}
-
-/** A signal ended the processes of a pod. `exitCode` is the exit code of `pod up`: 130 or 143. */
-export class Interrupted extends Error {
-  readonly exitCode: number;
-
-  constructor(exitCode: number) {
-    super(`a signal ended the pod (exit code ${exitCode})`);
-    this.exitCode = exitCode;
-  }
-}
-
-/** If a signal ended the pod, ends this process too, with the same exit code. */
-export async function orEnd<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (error instanceof Interrupted) process.exit(error.exitCode);
-    throw error;
-  }
+  return withEndSignal((signal) =>
+    withOwnFolder('chaos', (folder) => inFolder(folder, signal, settings, faults, tell)),
+  );
 }
 
 /**
@@ -58,6 +43,7 @@ export async function orEnd<T>(work: Promise<T>): Promise<T> {
  */
 async function inFolder(
   folder: string,
+  signal: Promise<never>,
   settings: Settings,
   faults: readonly Fault[],
   tell: (event: SeenEvent) => void,
@@ -73,6 +59,7 @@ async function inFolder(
     ['up', '--wait', '--json', ...outputs, ...wordsOf(settings)],
     { [faultsVariable]: join(folder, 'faults.json') },
     follower,
+    { signal, pod: join(folder, 'pod') },
   );
   const { told } = follower;
   if (code !== 0 && code !== 3 && !hasBegun(told)) {
@@ -90,12 +77,14 @@ interface PodEnded {
 /**
  * Runs a `pod` command with further environment variables. Meanwhile the follower reads the record
  * of the run, which the command writes. If the follower throws an error, ends the command and
- * throws this error.
+ * throws this error. If `signal` rejects, ends the command and all processes of the pod in the
+ * folder `pod` at once.
  */
 async function runPod(
   words: readonly string[],
   more: Readonly<Record<string, string>>,
   follower: Follower,
+  { signal, pod }: { readonly signal: Promise<never>; readonly pod: string },
 ): Promise<PodEnded> {
   const program = fileURLToPath(new URL('./main.cjs', import.meta.url));
   const child = spawn(process.execPath, [program, ...words], {
@@ -108,10 +97,21 @@ async function runPod(
   });
   const guard = startGuard();
   if (child.pid !== undefined) guard.note(child.pid);
-  const code = await closeOf(child, follower).finally(() => guard.end());
-  if (code === 130 || code === 143) throw new Interrupted(code);
-  follower.look();
-  return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
+  let interrupted: Interrupted | undefined;
+  signal.catch((error: Interrupted) => {
+    interrupted = error;
+    child.kill('SIGKILL');
+  });
+  try {
+    const code = await closeOf(child, follower);
+    if (interrupted !== undefined) await endPod(pod);
+    else if (code === 130 || code === 143) interrupted = new Interrupted(code);
+    if (interrupted !== undefined) throw interrupted;
+    follower.look();
+    return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
+  } finally {
+    guard.end();
+  }
 }
 
 /** Waits for the end of a command. Meanwhile the follower reads the record of the run. */

@@ -7,8 +7,8 @@ import { counted } from '../observe/format.ts';
 import { faultTable, verdictLines } from '../observe/judged-text.ts';
 import { lineOf } from './chaos-observation.ts';
 import { ChaosOutputs } from './chaos-outputs.ts';
-import { orEnd } from './chaos-processes.ts';
 import { ChaosRecord, recordedTo } from './chaos-record.ts';
+import { orEnd } from './interrupted.ts';
 import { withOwnFolder } from './own-folder.ts';
 import { planInFile } from './plan-file.ts';
 import {

@@ -4,7 +4,7 @@ import {
   endSignals,
   exitCodeOf,
 } from '../../cluster/host/ending.ts';
-import { Interrupted } from './chaos-processes.ts';
+import { Interrupted } from './interrupted.ts';
 
 /**
  * Does some work that a signal may interrupt. `work` gets a promise that rejects with

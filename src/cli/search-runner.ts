@@ -10,9 +10,9 @@ import type { Fault, FaultPlan, Ground } from '../fault/plan.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { at } from '../numerics/assert.ts';
 import { messageOf } from '../numerics/error.ts';
-import { Interrupted } from './chaos-processes.ts';
 import { bucketsOf, seenInSimulation, simulatedRunOf } from './chaos-sim.ts';
 import { faultFreeRun } from './fault-free.ts';
+import { Interrupted } from './interrupted.ts';
 import { withOwnFolder } from './own-folder.ts';
 import { openPlanned, type PlannedRun, runWithFaults } from './planned-run.ts';
 

@@ -13,7 +13,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runnerLabel } from '../../cluster/containers/project.ts';
 import { ownIdentity } from '../../cluster/host/process-identity.ts';
 import { inContainers } from '../../src/cli/chaos-containers.ts';
-import { Interrupted } from '../../src/cli/chaos-processes.ts';
+import { Interrupted } from '../../src/cli/interrupted.ts';
 import { mergeSettings, type Settings } from '../../src/cli/settings/merge.ts';
 import { sourceOfFlags } from '../../src/cli/settings/source.ts';
 import type { Fault } from '../../src/fault/plan.ts';
