@@ -89,7 +89,7 @@ export const containerDefects: readonly Defect[] = [
     guarantee: 'A signal to a run with faults ends its pod before the command ends.',
     file: 'src/cli/chaos-processes.ts',
     from: 'if (interrupted !== undefined) await endPod(pod);',
-    to: 'if (interrupted !== undefined) await Promise.resolve(pod);',
+    to: 'if (interrupted === null) await endPod(pod);',
     test: 'test/cli/chaos-signals.test.ts',
     title: 'SIGHUP ends the pod of a run with faults',
   },
