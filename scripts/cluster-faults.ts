@@ -25,6 +25,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { quantiles } from '../src/experiment/statistics.ts';
 import { assert } from '../src/numerics/assert.ts';
+import { messageOf } from '../src/numerics/error.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 import { DockerRig } from './faults/docker-rig.ts';
@@ -92,7 +93,7 @@ const rig: Rig = options.processes
 try {
   process.exitCode = (await main()) ? 0 : 1;
 } catch (error) {
-  process.stderr.write(`cluster-faults: ${error instanceof Error ? error.message : error}\n`);
+  process.stderr.write(`cluster-faults: ${messageOf(error)}\n`);
   process.exit(1);
 }
 
@@ -185,8 +186,7 @@ async function run(
     }
     await story.until('the end of the run', () => story.exitCode !== undefined, runMsLimit);
   } catch (error) {
-    if (story.exitCode === undefined)
-      wrong = error instanceof Error ? error.message : String(error);
+    if (story.exitCode === undefined) wrong = messageOf(error);
   }
   wrong ??= story.wrong(expected);
   const isOdd = (it: Injection): boolean => it.wrong !== undefined || it.recoveredMs > slowMs;

@@ -16,6 +16,7 @@ import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { quantiles } from '../src/experiment/statistics.ts';
+import { messageOf } from '../src/numerics/error.ts';
 import { bytes, milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
@@ -72,7 +73,7 @@ try {
 } catch (error) {
   // The error is printed before `docker compose down` runs, because `down` may fail too and would
   // hide the error.
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.stderr.write(`${messageOf(error)}\n`);
   process.exitCode = 1;
 }
 await down();

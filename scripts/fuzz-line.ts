@@ -249,8 +249,8 @@ export function lastWords(carried: Carried): string {
 }
 
 /**
- * State of a handshake after the other end has sent the challenge. `opening` is the first frame,
- * which the attacker has sent. `proof` is the answer to the challenge, which it must send next.
+ * State of a handshake after the other end has sent the challenge. `opening` is the first frame that
+ * the attacker has sent. `proof` is the right answer to the challenge; the attacker sends it next.
  */
 export interface Challenged {
   readonly opening: Buffer;

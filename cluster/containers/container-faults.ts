@@ -1,4 +1,4 @@
-import type { Fault } from '../../src/fault/plan.ts';
+import { type Fault, isMasterFault } from '../../src/fault/plan.ts';
 import { at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { quote } from '../../src/numerics/quote.ts';
@@ -14,8 +14,8 @@ import {
 } from './request.ts';
 
 /**
- * Time, in ms, from the kill of a container to its new start. The runner starts it again as an
- * orchestrator would.
+ * Time, in ms, from the kill of a container to its new start. `pod chaos run` starts the container
+ * again, as an orchestrator would.
  */
 export const restartMs = 500;
 
@@ -24,7 +24,7 @@ export interface ContainerFaultsOptions {
   readonly docker: Docker;
   readonly containers: readonly PodContainer[];
   readonly faults: readonly Fault[];
-  /** Folder that the containers share with the runner. */
+  /** Folder that the containers share with the command `pod chaos run`. */
   readonly folder: string;
 }
 
@@ -60,6 +60,11 @@ export class ContainerFaults {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** The container of the master. */
+  get master(): PodContainer {
+    return this.#master.it;
+  }
+
   /** True while the master's container is down because of a fault. */
   get isMasterDown(): boolean {
     return this.#master.isDown;
@@ -85,7 +90,7 @@ export class ContainerFaults {
     if (fault === undefined || !isOutside(fault)) {
       throw new PodError('io', `ask-${index}: expected a fault that Docker injects, found none`);
     }
-    const target = targetOf(fault) === 'master' ? this.#master : this.#workerOn(host);
+    const target = isMasterFault(fault) ? this.#master : this.#workerOn(host);
     await target.hold(index, holdOf(fault));
     answerRequest(folder, index);
     const lasts = lastsMs(fault);
@@ -106,29 +111,13 @@ export class ContainerFaults {
     this.#timers.add(timer);
   }
 
-  /** Does some work and keeps its error. Errors after the end do not matter any more. */
+  /** Does some work and keeps its error for `check`. After `end`, errors are dropped. */
   async #attempt(work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
       if (!this.#isEnded) this.#failure ??= error;
     }
-  }
-}
-
-/** Returns whose container a fault hits: that of the worker that asks, or that of the master. */
-function targetOf({ fault }: OutsideFault): 'worker' | 'master' {
-  switch (fault) {
-    case 'kill':
-    case 'pause':
-    case 'partition':
-      return 'worker';
-    case 'master-kill':
-    case 'master-pause':
-    case 'master-cut-off':
-      return 'master';
-    default:
-      return unreachable(fault);
   }
 }
 

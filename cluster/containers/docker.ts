@@ -25,10 +25,10 @@ export interface Docker {
 /** Longest time, in ms, that most Docker commands may take. */
 const commandMsLimit = 120_000;
 
-/** The error that this machine has no program `docker`. */
+/** Error on a machine that has no program `docker`. */
 class MissingDocker extends PodError {}
 
-/** True for the error that this machine has no program `docker`. */
+/** True if the error says that this machine has no program `docker`. */
 export function isMissingDocker(error: unknown): boolean {
   return error instanceof MissingDocker;
 }
@@ -88,7 +88,7 @@ async function endOf(
   }
 }
 
-/** Returns a command for messages, without the words that matter to programs only. */
+/** Returns a command as messages show it, without the options that only programs need. */
 function nameOf(words: readonly string[]): string {
   const end = words.findIndex((word) => word.startsWith('-'));
   return ['docker', ...words.slice(0, end < 0 ? 4 : Math.max(end, 1))].join(' ');

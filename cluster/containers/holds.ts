@@ -4,7 +4,7 @@
  */
 export type Hold = 'down' | 'paused' | 'cut';
 
-/** State of a container, as the runner has brought it about. */
+/** State of a container, as far as faults change it. */
 export interface ContainerState {
   readonly runs: boolean;
   readonly isPaused: boolean;

@@ -2,13 +2,13 @@ import type { ProcessIdentity } from '../host/process-identity.ts';
 import type { Docker } from './docker.ts';
 import { runnerLabel } from './project.ts';
 
-/** A project of a run with faults, of which containers, networks or volumes exist. */
+/** A Compose project of a run with faults that still has containers, networks or volumes. */
 export interface FoundProject {
   readonly name: string;
   readonly runner: ProcessIdentity;
 }
 
-/** Returns the projects of all runs with faults of which Docker has anything. */
+/** Returns the Compose projects of all runs with faults that still have something in Docker. */
 export async function findProjects(docker: Docker): Promise<readonly FoundProject[]> {
   const format = `{{.Label "com.docker.compose.project"}} {{.Label "${runnerLabel}"}}`;
   const filter = ['--filter', `label=${runnerLabel}`, '--format', format];

@@ -20,12 +20,12 @@ export const checkpointsPath = '/data/checkpoints';
 
 /** A pod of containers of a run with faults. */
 export interface Project {
-  /** Name of the Compose project: `pod-chaos-` and the rest. */
+  /** Name of the Compose project. It begins with `pod-chaos-`. */
   readonly name: string;
   /** Folder with the compose file. */
   readonly folder: string;
   readonly runner: ProcessIdentity;
-  /** Folder of this machine that the containers share with the runner. */
+  /** Folder of this machine that the containers share with the command `pod chaos run`. */
   readonly shared: string;
   /** Files and folders of this machine that the containers see at the same path, to read them. */
   readonly inputs: readonly string[];
@@ -82,7 +82,7 @@ function overrideOf({ runner, shared, inputs }: Project): object {
   };
 }
 
-/** Returns a text in which Compose replaces no variable. */
+/** Returns a text with each `$` doubled, so that Compose replaces no variable in it. */
 function literal(text: string): string {
   return text.replaceAll('$', '$$$$');
 }

@@ -3,7 +3,9 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Due } from '../../src/fault/injector.ts';
 import type { Fault } from '../../src/fault/plan.ts';
+import { draftBeside } from '../../src/files/write.ts';
 import { PodError } from '../../src/numerics/error.ts';
+import { blockThread } from '../host/block-thread.ts';
 
 /**
  * Faults that a worker in a container cannot inject itself. The worker asks the *runner*, which is
@@ -34,9 +36,9 @@ export interface Request {
   readonly host: string;
 }
 
-/** Longest time, in ms, for which a worker waits for the runner. */
+/** Longest time, in ms, that a worker waits until a fault that it has asked for is injected. */
 const answerMsLimit = 60_000;
-/** Time, in ms, between two looks of a worker for the answer. */
+/** Time, in ms, after which a waiting worker looks again for the answer. */
 const lookMs = 5;
 
 /**
@@ -60,7 +62,7 @@ function askRunner(folder: string, due: readonly Due[]): void {
   for (const { index } of due) {
     while (!existsSync(join(folder, `done-${index}`))) {
       if (performance.now() > deadlineMs) throw unanswered(index);
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lookMs);
+      blockThread(lookMs);
     }
   }
 }
@@ -103,7 +105,8 @@ export function hasGreeting(folder: string): boolean {
 
 /** Writes a file of the shared folder in one piece, so that no reader finds a part of it. */
 function post(folder: string, name: string, value: object): void {
-  const draft = join(folder, `.${name}-${process.pid}`);
+  const path = join(folder, name);
+  const draft = draftBeside(path);
   writeFileSync(draft, JSON.stringify(value));
-  renameSync(draft, join(folder, name));
+  renameSync(draft, path);
 }

@@ -25,21 +25,24 @@ export function isStopCode(code: number): boolean {
  * Calls `end` at the first signal that asks this process to end, and `again` at every later signal.
  * If `again` is omitted, the second signal ends the process at once with the exit code of the
  * signal. SIGHUP is ignored if this process was started to outlive its terminal, as with `nohup`.
+ * Returns a function that removes these handlers of signals.
  */
 export function onEnd(
   end: (signal: EndSignal) => void,
   again: (signal: EndSignal) => void = (signal) => process.exit(exitCodeOf(signal)),
-): void {
+): () => void {
   let isAsked = false;
   const ignoresHangUp = asksToIgnoreHangUp();
-  for (const signal of endSignals) {
-    process.on(signal, () => {
-      if (signal === 'SIGHUP' && ignoresHangUp) return;
-      const tell = isAsked ? again : end;
-      isAsked = true;
-      tell(signal);
-    });
-  }
+  const take = (signal: EndSignal): void => {
+    if (signal === 'SIGHUP' && ignoresHangUp) return;
+    const tell = isAsked ? again : end;
+    isAsked = true;
+    tell(signal);
+  };
+  for (const signal of endSignals) process.on(signal, take);
+  return () => {
+    for (const signal of endSignals) process.off(signal, take);
+  };
 }
 
 /**

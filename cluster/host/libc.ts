@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
+import { messageOf } from '../../src/numerics/error.ts';
 
 type Call = (...args: readonly unknown[]) => unknown;
 
@@ -26,7 +27,7 @@ export function findInLibc(prototype: string): LibcFunction | string {
       return { error: failed ? getSystemErrorName(-koffi.errno()) : undefined };
     };
   } catch (error) {
-    const [line = ''] = String(error instanceof Error ? error.message : error).split('\n', 1);
+    const [line = ''] = messageOf(error).split('\n', 1);
     return `koffi: ${line}`;
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import { assert } from '../../src/numerics/assert.ts';
-import { PodError } from '../../src/numerics/error.ts';
+import { messageOf, PodError } from '../../src/numerics/error.ts';
 import type { Backoff } from './backoff.ts';
 import { backoffMs } from './backoff.ts';
 import { decodeMessage, encodeMessage, messageBytesMax } from './codec.ts';
@@ -319,9 +319,7 @@ function attach<In, Out>(
  */
 function reasonOf(error: Error): string {
   if (!(error instanceof AggregateError) || error.message !== '') return error.message;
-  return [
-    ...new Set(error.errors.map((it) => (it instanceof Error ? it.message : String(it)))),
-  ].join(', ');
+  return [...new Set(error.errors.map(messageOf))].join(', ');
 }
 
 interface SessionEvents<In, Out> {

@@ -1,5 +1,6 @@
 import {
   type Direction,
+  linkNumber,
   neighbour,
   opposite,
   parseLinkName,
@@ -169,10 +170,10 @@ export class LinkFaults {
     const number = parseLinkName(torus, name);
     const direction = (number & 3) as Direction;
     if (this.#torus.width === torus.width) {
-      return [number, neighbour(torus, number >> 2, direction) * 4 + opposite(direction)];
+      return [number, linkNumber(neighbour(torus, number >> 2, direction), opposite(direction))];
     }
     const [sender, receiver] = endsOf({ link: name }, this.#topology);
-    return [sender * 4 + direction, receiver * 4 + opposite(direction)];
+    return [linkNumber(sender, direction), linkNumber(receiver, opposite(direction))];
   }
 
   #delayOf({ ms = 0, jitterMs = 0 }: LinkFault): number {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { broken } from '../../src/numerics/assert.ts';
+import { messageOf } from '../../src/numerics/error.ts';
 import { findInLibc, type LibcFunction } from '../host/libc.ts';
 
 /**
@@ -148,5 +149,5 @@ function decodeOffer(offer: Uint8Array): SegmentOffer {
 }
 
 function firstLine(error: unknown): string {
-  return String(error instanceof Error ? error.message : error).split('\n', 1)[0] ?? '';
+  return messageOf(error).split('\n', 1)[0] ?? '';
 }

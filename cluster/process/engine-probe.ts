@@ -4,8 +4,9 @@ import { Injector } from '../../src/fault/injector.ts';
 import { endsWorker, type Fault, isLinkFault } from '../../src/fault/plan.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
 import { askOutside } from '../containers/request.ts';
+import { blockThread } from '../host/block-thread.ts';
 import type { LinkFaults } from '../net/link-faults.ts';
-import { endWorker, ledgerOf, type ProbeTask, sleep } from '../threads/probe.ts';
+import { endWorker, ledgerOf, type ProbeTask } from '../threads/probe.ts';
 
 /**
  * Injects those faults of the fault plan that begin at a hop of an all-reduce. Runs on the main
@@ -49,5 +50,5 @@ function inject(fault: Fault): void {
   // Other kinds of faults cannot occur here: the check of the fault plan refuses them at hops in a
   // pod of processes.
   if (endsWorker(fault)) endWorker(fault.fault, true);
-  else if (fault.fault === 'pause') sleep(fault.for.ms ?? 0);
+  else if (fault.fault === 'pause') blockThread(fault.for.ms ?? 0);
 }

@@ -220,7 +220,7 @@ export class Disk {
 
   /** Loses what was not synced. Throws {@link Killed}, because no master outlives the loss. */
   #losePower(): never {
-    this.#tree.root = afterPowerLoss(this.#tree.root, syncedSurvives);
+    this.#tree.root = this.durable.root;
     this.#world.lostPower();
     throw new Killed();
   }

@@ -2,7 +2,7 @@ import { openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts'
 import type { CheckpointPlan } from '../../src/experiment/checkpoint/keeper.ts';
 import type { OpenedRun } from '../../src/experiment/open-run.ts';
 import type { Programs } from '../../src/experiment/programs.ts';
-import { keyOf, type RunKey } from '../../src/experiment/same-run.ts';
+import type { RunKey } from '../../src/experiment/same-run.ts';
 import { dueInMaster, Injector, type Ledger, type Point } from '../../src/fault/injector.ts';
 import { type DiskFault, type Fault, isDiskFault, type MasterFault } from '../../src/fault/plan.ts';
 import { assert, unreachable } from '../../src/numerics/assert.ts';
@@ -24,6 +24,8 @@ import type { Workers } from './workers.ts';
 /** What the masters of a run have in common. */
 export interface MastersParts {
   readonly opened: OpenedRun;
+  /** Identifies the run in its commit log. */
+  readonly key: RunKey;
   readonly programs: Programs;
   /** Number of steps from one checkpoint to the next; undefined for a run without checkpoints. */
   readonly checkpointEvery: number | undefined;
@@ -65,7 +67,6 @@ const futileMax = 300;
  */
 export class Masters {
   readonly #parts: MastersParts;
-  readonly #key: RunKey;
   /** Faults that take effect when a master commits a step or saves a checkpoint. */
   readonly #injector: Injector;
   readonly #living: Set<Master> = new Set();
@@ -80,7 +81,6 @@ export class Masters {
 
   constructor(parts: MastersParts) {
     this.#parts = parts;
-    this.#key = keyOf(parts.opened.identity);
     this.#injector = new Injector(dueInMaster(parts.faults), parts.ledger);
   }
 
@@ -179,8 +179,8 @@ export class Masters {
   // ------------------------------------------------------------------------------------ training
 
   async #train(master: Master): Promise<void> {
-    const { disk, record } = this.#parts;
-    const commits = openCommitLog(paths.log, this.#key, disk.commitFilesOf(master.process));
+    const { key, disk, record } = this.#parts;
+    const commits = openCommitLog(paths.log, key, disk.commitFilesOf(master.process));
     record.found(commits.past().history);
     try {
       if (endInLog(commits) === undefined) await this.#continue(master, commits);

@@ -116,7 +116,7 @@ export class Simulation {
     this.#keep = checkpointEvery && checkpointsKept;
     this.#masters = new Masters({
       ...{ ...shared, programs, opened, disk: this.#disk, checkpointsKept, checkpointEvery },
-      ...{ record: this.#record, waiting: this.#waiting, workers: this.#workers },
+      ...{ key: this.#key, record: this.#record, waiting: this.#waiting, workers: this.#workers },
     });
   }
 

@@ -14,6 +14,7 @@ import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
 import { askOutside } from '../containers/request.ts';
+import { blockThread } from '../host/block-thread.ts';
 import { absoluteMs, fileLedger } from './fault-file.ts';
 
 /** The faults of a plan that concern one Cloud TPU, as its thread receives them. */
@@ -154,7 +155,7 @@ export class WorkerProbe {
     if (endsWorker(fault)) endWorker(fault.fault, this.#ownsProcess);
     switch (fault.fault) {
       case 'pause':
-        sleep(fault.for.ms ?? 0);
+        blockThread(fault.for.ms ?? 0);
         break;
       case 'slow':
         this.#slow = {
@@ -185,7 +186,7 @@ export class WorkerProbe {
       this.#slow = undefined;
       return;
     }
-    sleep((nowMs - this.#lastMs) * (this.#slow.factor - 1));
+    blockThread((nowMs - this.#lastMs) * (this.#slow.factor - 1));
     this.#lastMs = this.#now();
   }
 
@@ -221,15 +222,10 @@ export function ledgerOf({ ledger }: ProbeTask): Ledger {
  */
 export function endWorker(how: EndingFault, ownsProcess: boolean): void {
   if (how === 'throw') throw new Error('injected fault');
-  if (how === 'hang') sleep(Number.POSITIVE_INFINITY);
+  if (how === 'hang') blockThread(Number.POSITIVE_INFINITY);
   if (how === 'out-of-memory') exhaustHeap();
   if (how === 'kill' && ownsProcess) process.kill(process.pid, 'SIGKILL');
   process.exit(how === 'kill' ? 9 : 7);
-}
-
-/** Blocks this thread for `ms` ms. */
-export function sleep(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
 /** Fills the heap of this thread until the engine ends the thread. */

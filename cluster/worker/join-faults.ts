@@ -6,7 +6,7 @@ import { fileLedger, readFaults } from '../threads/fault-file.ts';
 export interface JoinFaults {
   /** Time, in ms, that the worker waits before it connects to the master. */
   readonly lateMs: number;
-  /** True if a connection of another protocol version comes before that of the worker. */
+  /** True if a connection of another protocol version is opened before the worker connects. */
   readonly hasWrongVersion: boolean;
   /** True if the worker joins a second time, while its first connection lives. */
   readonly isTwice: boolean;

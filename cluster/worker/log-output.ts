@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { oneLine, plainJson } from '../../src/numerics/quote.ts';
 import { type LogLevel, logLevels } from '../../src/observe/log.ts';
 import { LogText } from '../../src/observe/log-text.ts';
+import { blockThread } from '../host/block-thread.ts';
 import type { Environment } from '../host/environment.ts';
 
 /**
@@ -135,7 +136,7 @@ export class LogOutput {
           return error;
         }
         tries++;
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, tryMs);
+        blockThread(tryMs);
       }
     }
     this.#isCut = false;

@@ -76,6 +76,22 @@ export const olderCheckpointDeleted: SharedChange = {
   to: '      if (whole >= this.#keep && (await this.#isOurs(name))) old.push(name);',
 };
 
+/** A checkpoint gets its name before the bytes of its files are on the disk. */
+export const unsyncedCheckpointFile: SharedChange = {
+  guarantee: 'A checkpoint has its name only once its bytes outlast a loss of power.',
+  file: 'src/experiment/checkpoint/checkpoint.ts',
+  from: '    await file.sync();\n',
+  to: '',
+};
+
+/** A checkpoint gets its name before the names of its files are on the disk. */
+export const unsyncedCheckpointNames: SharedChange = {
+  guarantee: 'A checkpoint has its name only once the names of its files outlast a loss of power.',
+  file: 'src/experiment/checkpoint/checkpoint.ts',
+  from: '  await files.syncDirectory(path);\n',
+  to: '',
+};
+
 /** The name of a new checkpoint is not synced to the disk. */
 export const unsyncedRename: SharedChange = {
   guarantee: 'A checkpoint that is told as saved survives a loss of power.',

@@ -1,3 +1,4 @@
+import { unsyncedCheckpointFile, unsyncedCheckpointNames } from './changes.ts';
 import type { Defect } from './defect.ts';
 
 /**
@@ -16,20 +17,13 @@ export const folderDefects: readonly Defect[] = [
   },
   {
     name: 'checkpoint: fsync of its files',
-    guarantee: 'A checkpoint has its name only once its bytes outlast a loss of power.',
-    file: 'src/experiment/checkpoint/checkpoint.ts',
-    from: '    await file.sync();\n',
-    to: '',
+    ...unsyncedCheckpointFile,
     test: 'test/experiment/checkpoint/interrupted.test.ts',
     title: 'power lost at every operation',
   },
   {
     name: 'checkpoint: names of its files',
-    guarantee:
-      'A checkpoint has its name only once the names of its files outlast a loss of power.',
-    file: 'src/experiment/checkpoint/checkpoint.ts',
-    from: '  await files.syncDirectory(path);\n',
-    to: '',
+    ...unsyncedCheckpointNames,
     test: 'test/experiment/checkpoint/interrupted.test.ts',
     title: 'power lost at every operation',
   },

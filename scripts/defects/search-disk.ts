@@ -3,13 +3,14 @@ import {
   secondMasterUnnoticed,
   toldBeforeCommit,
   tornCommit,
+  unsyncedCheckpointFile,
+  unsyncedCheckpointNames,
   unsyncedLog,
   unsyncedRename,
 } from './changes.ts';
 import type { Change } from './defect.ts';
 
 const log = 'cluster/master/commit-log.ts';
-const checkpoint = 'src/experiment/checkpoint/checkpoint.ts';
 const checkpoints = 'src/experiment/checkpoint/checkpoints.ts';
 const keeper = 'src/experiment/checkpoint/keeper.ts';
 
@@ -26,20 +27,8 @@ export const diskSearchDefects: readonly Change[] = [
   },
   { name: 'torn record taken for a commit', ...tornCommit },
   { name: 'superseded master goes on', ...secondMasterUnnoticed },
-  {
-    name: 'file of a checkpoint not synced',
-    guarantee: 'The files of a checkpoint are on the disk before the checkpoint has its name.',
-    file: checkpoint,
-    from: '    await file.sync();\n',
-    to: '',
-  },
-  {
-    name: 'directory of a checkpoint not synced',
-    guarantee: 'The names of the files of a checkpoint survive a loss of power.',
-    file: checkpoint,
-    from: '  await files.syncDirectory(path);\n',
-    to: '',
-  },
+  { name: 'file of a checkpoint not synced', ...unsyncedCheckpointFile },
+  { name: 'directory of a checkpoint not synced', ...unsyncedCheckpointNames },
   { name: 'rename of a checkpoint not synced', ...unsyncedRename },
   { name: 'older checkpoint not kept', ...olderCheckpointDeleted },
   {

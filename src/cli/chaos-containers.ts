@@ -16,15 +16,14 @@ import {
 import { hasGreeting } from '../../cluster/containers/request.ts';
 import { ownIdentity } from '../../cluster/host/process-identity.ts';
 import { lastErrorAmong } from '../../cluster/process/last-error.ts';
-import { type FaultFile, readLedger } from '../../cluster/threads/fault-file.ts';
+import type { FaultFile } from '../../cluster/threads/fault-file.ts';
 import type { Fault } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { PodError } from '../numerics/error.ts';
 import { runFiles } from '../run/files.ts';
 import { type Guard, startGuard } from './chaos-guard.ts';
-import { hasBegun, observationOf } from './chaos-observation.ts';
-import { codeOfEnd } from './chaos-processes.ts';
+import { hasBegun, observationAfter } from './chaos-observation.ts';
 import { composeFolder, imageError } from './container-engine.ts';
 import { withEndSignal } from './end-signal.ts';
 import { withOwnFolder } from './own-folder.ts';
@@ -120,8 +119,9 @@ class ContainerRun {
       injected = new ContainerFaults({
         ...{ docker, containers, faults: this.#faults, folder: this.#project.shared },
       });
-      const code = await this.#untilEnd(injected, masterOf(containers), signal);
-      const seen = await this.#observed(code, masterOf(containers));
+      const { master } = injected;
+      const code = await this.#untilEnd(injected, master, signal);
+      const seen = await this.#observed(code, master);
       isInOrder = true;
       return seen;
     } finally {
@@ -176,12 +176,9 @@ class ContainerRun {
   async #observed(code: number, { id }: PodContainer): Promise<Observation> {
     this.#follower.look();
     this.#copy.end();
-    const { told } = this.#follower;
     const complaint = code === 0 ? '' : await this.#complaintOf(id, code);
-    if (code !== 0 && code !== 3 && !hasBegun(told)) {
-      throw new PodError(codeOfEnd(code), `the master in its container: ${complaint}`);
-    }
-    return observationOf(told, readLedger(this.#ledger), complaint);
+    const { told } = this.#follower;
+    return observationAfter({ code, complaint }, told, this.#ledger, 'the master in its container');
   }
 
   /** Returns the last error in the log of the master. */
@@ -189,12 +186,6 @@ class ContainerRun {
     const log = await this.#world.docker.run(['logs', '--tail', '200', id]);
     return lastErrorAmong(log.split('\n'))?.message ?? `exit code ${code}`;
   }
-}
-
-function masterOf(containers: readonly PodContainer[]): PodContainer {
-  const found = containers.find(({ service }) => service === 'master');
-  if (found !== undefined) return found;
-  throw new PodError('io', 'docker: expected a container of the master, found none');
 }
 
 /**

@@ -1,6 +1,8 @@
+import { readLedger } from '../../cluster/threads/fault-file.ts';
 import type { StepCommitted } from '../experiment/event.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { CommitSeen, Observation } from '../fault/verdict.ts';
+import { type ErrorCode, PodError } from '../numerics/error.ts';
 import type { Note } from '../pod/master/action.ts';
 import type { RunFact } from '../run/event.ts';
 
@@ -50,6 +52,36 @@ export function observationOf(
     injections: [...injections].sort((a, b) => a.ms - b.ms),
     ...{ beginMs: timeOf('ready') ?? lastMs, endMs: timeOf('evaluating') ?? lastMs },
   };
+}
+
+/** How a master in another process ended: its exit code, and its last error. */
+export interface MasterEnded {
+  readonly code: number | null;
+  readonly complaint: string;
+}
+
+/**
+ * Collects what was seen of a run whose master was another process. `ledger` is the path of the
+ * ledger of the faults. `who` begins the message of an error.
+ *
+ * @throws PodError if the run was refused before its first step.
+ */
+export function observationAfter(
+  { code, complaint }: MasterEnded,
+  told: readonly Told[],
+  ledger: string,
+  who: string,
+): Observation {
+  if (code !== 0 && code !== 3 && !hasBegun(told)) {
+    throw new PodError(codeOfEnd(code), `${who}: ${complaint}`);
+  }
+  return observationOf(told, readLedger(ledger), code === 0 ? '' : complaint);
+}
+
+/** Returns the error code for a pod that refused to run. `exitCode` is the exit code of the pod. */
+function codeOfEnd(exitCode: number | null): ErrorCode {
+  if (exitCode === 4) return 'out-of-memory';
+  return exitCode === 5 ? 'io' : 'bad-plan';
 }
 
 /**

@@ -9,7 +9,8 @@ export interface OutputPaths {
 }
 
 /**
- * The files of `--log` and `--html`, locked for one run from before it begins until it has ended.
+ * The output files of a run with faults, which the flags `--log` and `--html` name. They are locked
+ * before the run begins, so that no other run can write to them, and unlocked when it has ended.
  */
 export class ChaosOutputs {
   readonly #files: ReportFile[] = [];

@@ -3,15 +3,15 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type FaultFile, faultsVariable, readLedger } from '../../cluster/threads/fault-file.ts';
+import { isStopCode } from '../../cluster/host/ending.ts';
+import { type FaultFile, faultsVariable } from '../../cluster/threads/fault-file.ts';
 import type { Fault } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';
-import { type ErrorCode, PodError } from '../numerics/error.ts';
 import { runFiles } from '../run/files.ts';
 import { startGuard } from './chaos-guard.ts';
 import { endPod } from './chaos-heal.ts';
-import { hasBegun, observationOf } from './chaos-observation.ts';
+import { type MasterEnded, observationAfter } from './chaos-observation.ts';
 import { withEndSignal } from './end-signal.ts';
 import { Interrupted } from './interrupted.ts';
 import { withOwnFolder } from './own-folder.ts';
@@ -55,37 +55,29 @@ async function inFolder(
   writeFileSync(join(folder, 'faults.json'), JSON.stringify(file));
   const outputs = ['--dir', join(folder, 'pod'), ...(kept === undefined ? ['--run', record] : [])];
   const follower = new Follower(join(record, runFiles.events), tell);
-  const { code, complaint } = await runPod(
+  const ended = await runPod(
     ['up', '--wait', '--json', ...outputs, ...wordsOf(settings)],
     { [faultsVariable]: join(folder, 'faults.json') },
     follower,
     { signal, pod: join(folder, 'pod') },
   );
-  const { told } = follower;
-  if (code !== 0 && code !== 3 && !hasBegun(told)) {
-    throw new PodError(codeOfEnd(code), `pod up ended with exit code ${code}: ${complaint}`);
-  }
-  return observationOf(told, readLedger(ledger), code === 0 ? '' : complaint);
-}
-
-/** How a `pod` command ended: its exit code, and the last line of its standard error. */
-interface PodEnded {
-  readonly code: number | null;
-  readonly complaint: string;
+  const who = `pod up ended with exit code ${ended.code}`;
+  return observationAfter(ended, follower.told, ledger, who);
 }
 
 /**
  * Runs a `pod` command with further environment variables. Meanwhile the follower reads the record
- * of the run, which the command writes. If the follower throws an error, ends the command and
- * throws this error. If `signal` rejects, ends the command and all processes of the pod in the
- * folder `pod` at once.
+ * of the run, which the command writes. The complaint in the result is the last line of the
+ * standard error of the command. If the follower throws an error, ends the command and throws this
+ * error. If `signal` rejects, ends the command and all processes of the pod in the folder `pod` at
+ * once.
  */
 async function runPod(
   words: readonly string[],
   more: Readonly<Record<string, string>>,
   follower: Follower,
   { signal, pod }: { readonly signal: Promise<never>; readonly pod: string },
-): Promise<PodEnded> {
+): Promise<MasterEnded> {
   const program = fileURLToPath(new URL('./main.cjs', import.meta.url));
   const child = spawn(process.execPath, [program, ...words], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -105,7 +97,7 @@ async function runPod(
   try {
     const code = await closeOf(child, follower);
     if (interrupted !== undefined) await endPod(pod);
-    else if (code === 130 || code === 143) interrupted = new Interrupted(code);
+    else if (code !== null && isStopCode(code)) interrupted = new Interrupted(code);
     if (interrupted !== undefined) throw interrupted;
     follower.look();
     return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
@@ -133,10 +125,4 @@ async function closeOf(child: ChildProcess, follower: Follower): Promise<number 
   } finally {
     clearInterval(timer);
   }
-}
-
-/** Returns the error code for a pod that refused to run. `exitCode` is the exit code of the pod. */
-export function codeOfEnd(exitCode: number | null): ErrorCode {
-  if (exitCode === 4) return 'out-of-memory';
-  return exitCode === 5 ? 'io' : 'bad-plan';
 }

@@ -104,9 +104,8 @@ export async function searchPlans(flags: SearchFlags): Promise<void> {
     process.stderr.write(
       `pod: a signal ended the search after ${result.plans} of ${seeds} plans\n`,
     );
-  }
-  if (exitCode !== undefined) process.exitCode = exitCode;
-  else if (result.failures.length > 0) process.exitCode = 1;
+    process.exitCode = exitCode;
+  } else if (result.failures.length > 0) process.exitCode = 1;
 }
 
 /** What a search tries, and where it writes plans. */

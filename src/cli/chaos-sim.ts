@@ -60,7 +60,7 @@ export async function inSimulation(
   tell: (event: SeenEvent) => void,
   log?: string,
 ): Promise<Observation> {
-  const outcome = await simulateRun(simulatedRunOf(planned, faults, bucketsOf(planned)));
+  const outcome = await simulateRun(simulatedRunOf(planned, faults));
   const observation = seenInSimulation(outcome, planned.facts.topology);
   if (log !== undefined) writeLog(log, outcome);
   for (const event of seenIn(observation)) tell(event);
@@ -90,15 +90,13 @@ export function bucketsOf({ options: { config }, opened, facts }: SimulatedPlan)
  * Returns the run to simulate for a fault plan. The steps, checkpoints and recovery policy are
  * those of the options. The weights are simulated.
  */
-export function simulatedRunOf(
-  { options: { config, checkpoint }, facts }: SimulatedPlan,
-  faults: readonly Fault[],
-  buckets: number,
-): SimulatedRun {
+export function simulatedRunOf(planned: SimulatedPlan, faults: readonly Fault[]): SimulatedRun {
+  const { options, facts } = planned;
+  const { config, checkpoint } = options;
   const { topology, steps, evaluationSteps } = facts;
   return {
     ...{ topology, steps, evaluationSteps, faults },
-    ...{ buckets, recovery: config.recovery, seed: config.seed },
+    ...{ buckets: bucketsOf(planned), recovery: config.recovery, seed: config.seed },
     ...(checkpoint && { checkpointEvery: checkpoint.every, checkpointsKept: checkpoint.keep }),
   };
 }

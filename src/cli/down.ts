@@ -6,6 +6,7 @@ import { readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { endWorkers, signalTo, untilEnded } from '../../cluster/supervisor/supervisor.ts';
 import { PodError } from '../numerics/error.ts';
 import { oneLine } from '../numerics/quote.ts';
+import { counted } from '../observe/format.ts';
 import { listedProcesses, lives } from './local-pod.ts';
 
 const examples = `
@@ -76,7 +77,7 @@ async function down(dir: string): Promise<string> {
 
 function inWords(hadMaster: boolean, workers: number): string {
   if (workers === 0) return hadMaster ? 'the master, which had no workers' : 'the supervisor';
-  const workersInWords = `${workers} worker${workers === 1 ? '' : 's'}`;
+  const workersInWords = counted(workers, 'worker');
   return hadMaster ? `the master and ${workersInWords}` : workersInWords;
 }
 

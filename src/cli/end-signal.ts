@@ -1,9 +1,4 @@
-import {
-  asksToIgnoreHangUp,
-  type EndSignal,
-  endSignals,
-  exitCodeOf,
-} from '../../cluster/host/ending.ts';
+import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
 import { Interrupted } from './interrupted.ts';
 
 /**
@@ -17,18 +12,10 @@ export async function withEndSignal<T>(work: (signal: Promise<never>) => Promise
     interrupt = reject;
   });
   asked.catch(() => undefined);
-  let isAsked = false;
-  const ignoresHangUp = asksToIgnoreHangUp();
-  const end = (signal: EndSignal): void => {
-    if (signal === 'SIGHUP' && ignoresHangUp) return;
-    if (isAsked) process.exit(exitCodeOf(signal));
-    isAsked = true;
-    interrupt(new Interrupted(exitCodeOf(signal)));
-  };
-  for (const signal of endSignals) process.on(signal, end);
+  const stop = onEnd((signal) => interrupt(new Interrupted(exitCodeOf(signal))));
   try {
     return await work(asked);
   } finally {
-    for (const signal of endSignals) process.off(signal, end);
+    stop();
   }
 }

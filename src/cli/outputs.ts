@@ -18,18 +18,15 @@ import type { Settings } from './settings/merge.ts';
 import { pathsOf } from './settings/paths.ts';
 
 /** A file that a run writes. */
-interface Output {
-  /** Name of the setting that names the file, as messages write it: `--log`, for example. */
+export interface OutputFile {
+  /** Name of the setting or flag that names the file, as messages write it: `--log`, for example. */
   readonly origin: string;
   readonly path: string;
-  readonly target: Target;
 }
 
-/** A file that a command writes and that no setting names. */
-export interface OutputFile {
-  /** Name of the flag that names the file, as messages write it: `--html`, for example. */
-  readonly origin: string;
-  readonly path: string;
+/** An output file and what its path refers to. */
+interface Output extends OutputFile {
+  readonly target: Target;
 }
 
 /** A file that a run reads, other than its data and checkpoints. */
@@ -163,11 +160,7 @@ function refuseCheckpoint(
   throw wrong(output, `a path that is not part of the checkpoints of ${settings.origin(key)}`);
 }
 
-function wrong(
-  { origin, path }: Pick<Output, 'origin' | 'path'>,
-  expected: string,
-  found?: string,
-): PodError {
+function wrong({ origin, path }: OutputFile, expected: string, found?: string): PodError {
   const shown = found === undefined ? quoteName(path) : `${found}, ${quoteName(path)}`;
   const message = `${origin}: expected ${expected}, found ${shown}; name another file`;
   return new PodError('bad-flag', message);

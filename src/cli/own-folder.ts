@@ -46,19 +46,18 @@ function unusable(error: unknown): PodError {
 /** A temporary folder of {@link withOwnFolder}. */
 export interface OwnFolder {
   readonly path: string;
-  readonly use: FolderUse;
   readonly owner: ProcessIdentity;
 }
 
-const namePattern = /^pod-(chaos|search|record)-(\d{1,10})-(.*)-[A-Za-z0-9]{6}$/;
+const namePattern = /^pod-(?:chaos|search|record)-(\d{1,10})-(.*)-[A-Za-z0-9]{6}$/;
 
 /** Returns the temporary folders of this user that processes have made with {@link withOwnFolder}. */
 export function ownFolders(): readonly OwnFolder[] {
   return readdirSync(tmpdir()).flatMap((name) => {
-    const [, use, pid, start = ''] = namePattern.exec(name) ?? [];
+    const [, pid, start = ''] = namePattern.exec(name) ?? [];
     const path = join(tmpdir(), name);
-    if (use === undefined || !isOurs(path)) return [];
-    return [{ path, use: use as FolderUse, owner: { pid: Number(pid), start } }];
+    if (pid === undefined || !isOurs(path)) return [];
+    return [{ path, owner: { pid: Number(pid), start } }];
   });
 }
 

@@ -72,9 +72,8 @@ function repeatOf(plan: string, { settings, judged }: RecordedRun): string {
  *
  * @throws PodError `bad-flag`.
  */
-export function checkPage(path: string, folder?: string): void {
+function checkPage(path: string, folder: string): void {
   const target = usable('--html', path);
-  if (folder === undefined) return;
   const own = Object.values(runFiles).map((name) => targetOf(join(folder, name)));
   if (!own.some((it) => it.kind !== 'refused' && isSameFile(it, target))) return;
   const what = 'a file that is not part of the run folder';

@@ -10,7 +10,7 @@ import type { Fault, FaultPlan, Ground } from '../fault/plan.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { at } from '../numerics/assert.ts';
 import { messageOf } from '../numerics/error.ts';
-import { bucketsOf, seenInSimulation, simulatedRunOf } from './chaos-sim.ts';
+import { seenInSimulation, simulatedRunOf } from './chaos-sim.ts';
 import { faultFreeRun } from './fault-free.ts';
 import { Interrupted } from './interrupted.ts';
 import { withOwnFolder } from './own-folder.ts';
@@ -49,7 +49,7 @@ export type Simulate = (run: SimulatedRun) => Promise<SimulatedOutcome>;
  */
 export function simulatingRunner(simulate: Simulate = simulateRun): Runner {
   const train: Train = async (planned) => {
-    const run = simulatedRunOf(planned, planned.plan.faults, bucketsOf(planned));
+    const run = simulatedRunOf(planned, planned.plan.faults);
     return seenInSimulation(await simulate(run), planned.facts.topology);
   };
   return { isRepeatable: true, try: (it) => tried(planOf(it, 'sim'), {}, 'sim', train) };

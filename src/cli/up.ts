@@ -10,6 +10,7 @@ import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { restartsFrom, Supervisor } from '../../cluster/supervisor/supervisor.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
+import { counted } from '../observe/format.ts';
 import { logLevels } from '../observe/log.ts';
 import { exitCodes } from './exit-codes.ts';
 import { FollowedLog } from './followed-log.ts';
@@ -157,8 +158,7 @@ async function leaveRunning(
   if (!isNew) return;
   const what = pod.serve ? 'wait for jobs' : 'are starting';
   const next = pod.serve ? 'pod submit -- FLAGS, pod jobs' : 'pod status, pod logs --follow';
-  const tpus = `${pod.tpus} Cloud TPU${pod.tpus === 1 ? '' : 's'}`;
-  say(`${tpus} and a master ${what}; logs are in ${dir}`);
+  say(`${counted(pod.tpus, 'Cloud TPU')} and a master ${what}; logs are in ${dir}`);
   say(`next: ${next}, pod down${place && `, each with${place}`}`);
 }
 

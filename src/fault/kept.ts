@@ -1,4 +1,4 @@
-import type { StepValues } from './differences.ts';
+import { differenceIn, type StepValues } from './differences.ts';
 
 /** What the disk of the masters has kept of a run. Only simulated runs have it. */
 export interface Kept {
@@ -86,13 +86,11 @@ export function wrongCheckpoint(
   kept: Kept | undefined,
   reference: readonly StepValues[],
 ): string | undefined {
-  const digests = new Map(reference.map(({ step, digest }) => [step, digest]));
   for (const { checkpoint, when } of looksAt(kept)) {
-    if (checkpoint === undefined) continue;
-    const { step, digest } = checkpoint;
-    const expected = digests.get(step);
-    if (digest === expected) continue;
-    return `digest ${digest} in the checkpoint of step ${step} ${when}, without faults ${expected}`;
+    const other = checkpoint && differenceIn([checkpoint], reference, 'digest');
+    if (other === undefined) continue;
+    const { step, found, expected } = other;
+    return `digest ${found} in the checkpoint of step ${step} ${when}, without faults ${expected}`;
   }
   return undefined;
 }

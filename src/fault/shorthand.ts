@@ -17,11 +17,9 @@ export const faultForm =
 export function parseFault(text: string, origin: string): Fault {
   const [, kind = '', target, fields = '', position = ''] =
     /^([a-z-]+)(?::([^,@(]*(?:\([^)]*\))?[^,@]*))?((?:,[^@]*)?)@([^@]+)$/.exec(text) ?? [];
-  if (kind === '') {
-    throw new PodError('bad-flag', `${origin}: expected ${faultForm}, found ${quote(text)}`);
-  }
   const wrong = (what: string): PodError =>
     new PodError('bad-flag', `${origin}: expected ${what}, found ${quote(text)}`);
+  if (kind === '') throw wrong(faultForm);
   const given = [
     ...Object.entries({ fault: kind, ...(target !== undefined && targetOf(kind, target)) }),
     ...fields.split(',').slice(1).map(fieldOf),

@@ -62,6 +62,13 @@ const kindsInThreads: Readonly<Record<FaultKind, Support>> = {
   ...fromKeys(masterFaults, () => 'this ground has no probe in the master'),
 };
 
+function isPauseInSteps(fault: Fault): boolean {
+  return fault.fault === 'pause' && fault.for.ms === undefined;
+}
+
+/** Reason why no ground takes a pause whose duration is in steps. */
+const notInSteps = 'a worker that stands still counts no steps of the others; give the pause in ms';
+
 function inThreads(fault: Fault): Support {
   const { at } = fault;
   if (isJoinFault(fault)) return kindsInThreads[fault.fault];
@@ -72,9 +79,7 @@ function inThreads(fault: Fault): Support {
   if (isInMaster(fault)) {
     return `the phase ${phaseOf(fault)} is one of the master, which has no probe on this ground`;
   }
-  if (fault.fault === 'pause' && fault.for.ms === undefined) {
-    return 'a worker that stands still counts no steps of the others; give the pause in ms';
-  }
+  if (isPauseInSteps(fault)) return notInSteps;
   if (fault.fault === 'flip-bit' && fault.in === 'frame') {
     return 'no frame has a probe; use corrupt for a link, or in: reduce-buffer';
   }
@@ -155,9 +160,7 @@ function inSimulation(fault: Fault): Support {
   if (isInMaster(fault)) {
     return `no worker takes part in the phase ${phaseOf(fault)}; it has faults of masters and disks only`;
   }
-  if (fault.fault === 'pause' && fault.for.ms === undefined) {
-    return 'a worker that stands still counts no steps of the others; give the pause in ms';
-  }
+  if (isPauseInSteps(fault)) return notInSteps;
   if (fault.fault === 'flip-bit' && fault.in !== 'weights' && fault.in !== 'reduce-buffer') {
     return 'a simulated Cloud TPU has weights and sums only; use in: weights or in: reduce-buffer';
   }

@@ -11,10 +11,11 @@ import type {
   WarmStarted,
 } from '../experiment/event.ts';
 import { trainProgram, wordsOfProgram } from '../experiment/program-index.ts';
+import { sum } from '../experiment/statistics.ts';
 import { slowestAmongOthers } from '../experiment/straggler.ts';
 import type { RunFact } from '../run/event.ts';
 import type { Sink } from '../run/stream.ts';
-import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
+import { bytes, columns, count, counted, milliseconds, percent, table } from './format.ts';
 
 /**
  * Output for progress text. On a terminal, the last line can be redrawn in place; it is called the
@@ -159,7 +160,7 @@ function opening(event: Started): string[] {
   const { columns, rows } = config.topology;
   return [
     `${config.model} on ${config.data}: ${count(event.steps)} steps of ${count(config.globalBatch)} images, ${count(event.parameters)} parameters, seed ${config.seed}`,
-    `${tpus} Cloud TPU${tpus === 1 ? '' : 's'} (${columns}x${rows}): ${4 * tpus} chips on a ${2 * columns}×${2 * rows} torus, ${8 * tpus} cores; HBM ${bytes(event.hbmBytesPerCore)} of ${bytes(event.hbmLimitBytes)} a core`,
+    `${counted(tpus, 'Cloud TPU')} (${columns}x${rows}): ${4 * tpus} chips on a ${2 * columns}×${2 * rows} torus, ${8 * tpus} cores; HBM ${bytes(event.hbmBytesPerCore)} of ${bytes(event.hbmLimitBytes)} a core`,
   ];
 }
 
@@ -288,7 +289,7 @@ function times({ phaseMs, stepMs }: Report): string[] {
 
 function rates({ imagesPerSecond, hbmBytesPerCore, linkBytes }: Report): string[][] {
   const links = Object.values(linkBytes);
-  const total = bytes(links.reduce((sum, it) => sum + it, 0));
+  const total = bytes(sum(links));
   const range = `${bytes(Math.min(...links))} to ${bytes(Math.max(...links))} a link`;
   return [
     ['images/s', count(imagesPerSecond)],

@@ -1,5 +1,6 @@
 import { oneLine } from '../numerics/quote.ts';
 import type { RecordedRun } from '../run/read.ts';
+import { counted } from './format.ts';
 import { figuresOf, type RunFigures } from './run-figures.ts';
 import { type Timeline, timelineOf } from './timeline.ts';
 
@@ -24,7 +25,7 @@ export function runReport(name: string, run: RecordedRun, repeat: string): RunRe
 export function titleOf({ run: { settings, judged }, timeline: { tpus } }: RunReport): string {
   const { model, data, topology, seed } = settings.config;
   const { columns, rows } = topology;
-  const slice = `${tpus} Cloud TPU${tpus === 1 ? '' : 's'} (${columns}x${rows})`;
+  const slice = `${counted(tpus, 'Cloud TPU')} (${columns}x${rows})`;
   const virtual = judged?.ground === 'sim' ? ' in virtual time' : '';
   const ground = judged === undefined ? '' : `, a fault plan on the ground ${judged.ground}`;
   return `${model} on ${oneLine(data, 120)}, ${slice}, seed ${seed}${ground}${virtual}`;

@@ -285,8 +285,9 @@ class Reader {
 }
 
 /**
- * Returns the periods in which a step ran: the parts of `whole` before, between and after the
- * breaks. `whole` is the time from the first start of the step to its commit.
+ * Returns the periods in which a step ran. `whole` is the time from the first start of the step to
+ * its commit. `breaks` are the interruptions of the step, in order of time. The result is `whole`
+ * without the breaks.
  */
 function attemptsOf(whole: Period, breaks: readonly Period[]): readonly Period[] {
   const attempts: Period[] = [];

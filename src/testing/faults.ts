@@ -7,6 +7,7 @@ import type {
   Memory,
   Position,
 } from '../fault/plan.ts';
+import { given } from './given.ts';
 
 /** A fault with its target and with the position in the run at which it is injected. */
 export interface PlacedFault {
@@ -242,17 +243,6 @@ function ofLink(
   options: LinkParameters = {},
 ): Unplaced<LastingFault> {
   return lasting((at) => ({ ...given(options), fault, link, at }));
-}
-
-/**
- * Returns the options of a fault without those that are undefined. Options that are missing or
- * wrong are refused when the plan is checked, so a test in JavaScript gets the same message as a
- * plan.
- */
-function given<T extends object>(options: T): T {
-  return Object.fromEntries(
-    Object.entries(options ?? {}).filter(([, value]) => value !== undefined),
-  ) as T;
 }
 
 function ending(fault: EndingFault, tpu: number): Unplaced<PlacedFault> {

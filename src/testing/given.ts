@@ -2,6 +2,17 @@ import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 
 /**
+ * Returns the options that a test gives in code, without those that are undefined. Options that are
+ * missing or wrong are refused when the plan is checked, so a test in JavaScript gets the same
+ * message as a plan.
+ */
+export function given<T extends object>(options: T): T {
+  return Object.fromEntries(
+    Object.entries(options ?? {}).filter(([, value]) => value !== undefined),
+  ) as T;
+}
+
+/**
  * Checks what a test gives in code and what the schema of plans does not check. The types of the
  * library already say it, but a test may be written in JavaScript.
  *

@@ -3,8 +3,8 @@ import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 
 /**
- * A function of a test that is called with events of the run. If it is asynchronous, `train` waits
- * for it.
+ * A function that a test gives to `onEvent` or `onStep`. It is called with each event, or with each
+ * step, of the run. If the function returns a promise, `train` waits for that promise too.
  */
 export type Hook =
   | { readonly method: 'onEvent'; readonly call: (event: SeenEvent) => unknown }

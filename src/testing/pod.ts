@@ -6,7 +6,7 @@ import type { Expectations, FaultPlan, Ground } from '../fault/plan.ts';
 import { checkPlan } from '../fault/read.ts';
 import type { SeenEvent, StepSeen } from '../fault/seen.ts';
 import type { PlacedFault } from './faults.ts';
-import { checkGiven } from './given.ts';
+import { checkGiven, given } from './given.ts';
 import { type Hook, Hooks } from './hooks.ts';
 import { PodRun } from './pod-run.ts';
 import type { RunSettings } from './settings.ts';
@@ -122,9 +122,8 @@ export class PodTest {
 /** Returns the plan of a test: what the test gives in code, merged with its plan file if any. */
 function namedPlan({ options, faults, file, expect }: Parts): NamedPlan {
   const { ground: _, faultFree: __, ...settings } = options;
-  const given = Object.entries(settings).filter(([, value]) => value !== undefined);
   const inCode = checkPlan(
-    { run: Object.fromEntries(given), faults: faults.map(({ fault }) => fault), expect },
+    { run: given(settings), faults: faults.map(({ fault }) => fault), expect },
     () => place,
   );
   const named: NamedPlan = { plan: inCode, placeOf, settingName };

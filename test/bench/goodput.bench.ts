@@ -1,3 +1,4 @@
+import { quantile } from '../../src/experiment/statistics.ts';
 import { kill } from '../../src/testing/faults.ts';
 import { pod } from '../../src/testing/pod.ts';
 import type { BenchRow } from './row.ts';
@@ -38,6 +39,8 @@ export async function run(): Promise<BenchRow[]> {
 
 async function medianStepMs(): Promise<number> {
   const { steps } = await pod({ ...settings, steps: 200 }).train();
-  const times = steps.map(({ wallMs }) => wallMs).sort((a, b) => a - b);
-  return times[times.length >> 1] ?? 0;
+  return quantile(
+    steps.map(({ wallMs }) => wallMs),
+    0.5,
+  );
 }

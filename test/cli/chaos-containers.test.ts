@@ -9,7 +9,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { runnerLabel } from '../../cluster/containers/project.ts';
 import { ownIdentity } from '../../cluster/host/process-identity.ts';
 import { inContainers } from '../../src/cli/chaos-containers.ts';
@@ -21,15 +21,12 @@ import { runFiles } from '../../src/run/files.ts';
 import { FakeDocker, type FakeOptions } from '../cluster/containers/fake-docker.ts';
 
 let folder: string;
-let before: string | undefined;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'in-containers-'));
-  before = process.env['TMPDIR'];
-  process.env['TMPDIR'] = folder;
+  vi.stubEnv('TMPDIR', folder);
 });
 afterEach(() => {
-  if (before === undefined) delete process.env['TMPDIR'];
-  else process.env['TMPDIR'] = before;
+  vi.unstubAllEnvs();
   rmSync(folder, { recursive: true });
 });
 

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { labelOf } from '../../cluster/containers/project.ts';
 import {
   identityOf,
@@ -27,15 +27,12 @@ import { endOf, startPod } from './run-pod.ts';
 
 beforeAll(requireCompiled);
 let folder: string;
-let before: string | undefined;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'heal-'));
-  before = process.env['TMPDIR'];
-  process.env['TMPDIR'] = folder;
+  vi.stubEnv('TMPDIR', folder);
 });
 afterEach(() => {
-  if (before === undefined) delete process.env['TMPDIR'];
-  else process.env['TMPDIR'] = before;
+  vi.unstubAllEnvs();
   rmSync(folder, { recursive: true });
 });
 

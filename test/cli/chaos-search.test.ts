@@ -6,7 +6,7 @@ import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { type SimulatedOutcome, simulateRun } from '../../cluster/simulated/run.ts';
 import { addChaos } from '../../src/cli/chaos.ts';
 import { type SearchOptions, type SearchResult, search } from '../../src/cli/chaos-search.ts';
-import { bucketsOf, seenInSimulation, simulatedRunOf } from '../../src/cli/chaos-sim.ts';
+import { seenInSimulation, simulatedRunOf } from '../../src/cli/chaos-sim.ts';
 import { Interrupted } from '../../src/cli/interrupted.ts';
 import { planInFile } from '../../src/cli/plan-file.ts';
 import { openPlanned, runWithFaults, runWithoutFaults } from '../../src/cli/planned-run.ts';
@@ -147,7 +147,7 @@ describe('pod chaos search', () => {
     const { plan, facts } = planned;
     expect(plan.faults.map(({ fault }) => fault)).toEqual(['throw']);
     expect(plan.run).toMatchObject({ topology: '2x2', steps: 1, model: 'mlp', seed: 0 });
-    const run = simulatedRunOf(planned, plan.faults, bucketsOf(planned));
+    const run = simulatedRunOf(planned, plan.faults);
     const reference = await runWithoutFaults(planned);
     const brokenIn = async (simulate: Simulate): Promise<readonly string[]> => {
       const seen = seenInSimulation(await simulate(run), facts.topology);

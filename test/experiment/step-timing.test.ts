@@ -1,14 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { StepCommitted } from '../../src/experiment/event.ts';
-import type { LinkCauses } from '../../src/experiment/link-causes.ts';
 import type { Run } from '../../src/experiment/prepared.ts';
 import { slowestOfRun } from '../../src/experiment/slowest-of-run.ts';
+import { sum } from '../../src/experiment/statistics.ts';
 import { stepCommitted } from '../../src/experiment/step-event.ts';
 import { stepTold, timingOf } from '../../src/experiment/step-timing.ts';
 import { slowestOf } from '../../src/experiment/straggler.ts';
 import { phases } from '../../src/isa/executable.ts';
 import type { StepReport } from '../../src/pod/messages.ts';
+import { unknownCauses } from './unknown-causes.ts';
 
 /** Returns the report of a Cloud TPU with the given times, in ms, in the order of `phases`. */
 function report(tpu: number, phaseMs: readonly number[]): StepReport {
@@ -24,15 +25,11 @@ function report(tpu: number, phaseMs: readonly number[]): StepReport {
   };
 }
 
-/** Stands for a step in which no Cloud TPU has measured how long it waited for frames. */
-const unknownCauses: LinkCauses = { heldUpMs: [], longest: [] };
-
 /** Returns the timing of step `step`. `before` is the step committed before it, if there is one. */
 function timing(reports: readonly StepReport[], step = 1, before?: StepCommitted) {
   return timingOf(reports, slowestOf(reports, unknownCauses), unknownCauses, step, before);
 }
 
-const sum = (values: readonly number[]): number => values.reduce((total, it) => total + it, 0);
 /** Returns a run on a ring of the given number of Cloud TPUs. */
 function runOn(columns: number): Run {
   const config = { globalBatch: 8, topology: { columns, rows: 1 } };

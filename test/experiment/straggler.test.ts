@@ -1,13 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Slowest, StepCommitted } from '../../src/experiment/event.ts';
-import type { LinkCauses } from '../../src/experiment/link-causes.ts';
 import { StragglerWatch, slowestOf } from '../../src/experiment/straggler.ts';
 import { phases } from '../../src/isa/executable.ts';
 import type { StepReport } from '../../src/pod/messages.ts';
-
-/** Stands for a step in which no Cloud TPU has measured how long it waited for frames. */
-const unknownCauses: LinkCauses = { heldUpMs: [], longest: [] };
+import { unknownCauses } from './unknown-causes.ts';
 
 /** Returns a Cloud TPU's report of a step: `ownMs` of computation, `waitMs` in the all-reduce. */
 function report(tpu: number, ownMs: number, waitMs: number): StepReport {

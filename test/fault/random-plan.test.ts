@@ -10,6 +10,7 @@ import { printPlan } from '../../src/fault/print.ts';
 import { randomCase, randomPlan, searchShape, shapeOn } from '../../src/fault/random-plan.ts';
 import { parsePlan } from '../../src/fault/read.ts';
 import { supported } from '../../src/fault/support.ts';
+import { factsOf } from './facts.ts';
 
 const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const comments = fc.oneof(fc.string(), fc.constant('two\nlines: 1'));
@@ -20,11 +21,7 @@ describe('a random plan', () => {
     fc.assert(
       fc.property(seeds, (seed) => {
         const { run, faults } = randomCase(seed);
-        const facts = {
-          ...{ topology: run.topology, steps: run.steps, evaluationSteps: run.batches, cores: 8 },
-          checkpointEvery: run.checkpointEvery,
-        };
-        expect(mistakesIn(randomPlan(seed), facts)).toEqual([]);
+        expect(mistakesIn(randomPlan(seed), factsOf(run))).toEqual([]);
         expect(faults.map((fault) => supported(fault, 'sim'))).toEqual(faults.map(() => true));
         expect(faults.map(reasonNotDrawn)).toEqual(faults.map(() => undefined));
         expect(faults.length).toBeGreaterThan(0);
@@ -39,11 +36,7 @@ describe('a random plan', () => {
     fc.assert(
       fc.property(seeds, (seed) => {
         const { run, faults } = randomCase(seed, shape);
-        const facts = {
-          ...{ topology: run.topology, steps: run.steps, evaluationSteps: run.batches, cores: 8 },
-          checkpointEvery: run.checkpointEvery,
-        };
-        expect(mistakesIn(randomPlan(seed, shape), facts)).toEqual([]);
+        expect(mistakesIn(randomPlan(seed, shape), factsOf(run))).toEqual([]);
         expect(faults.map((fault) => supported(fault, ground))).toEqual(faults.map(() => true));
       }),
       { numRuns: 150 },

@@ -7,6 +7,7 @@ import { printPlan } from '../../src/fault/print.ts';
 import { randomCase } from '../../src/fault/random-plan.ts';
 import { parsePlan } from '../../src/fault/read.ts';
 import { shrink, simplerCases, sizeOf } from '../../src/fault/shrink.ts';
+import { factsOf } from './facts.ts';
 
 const seeds = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 
@@ -56,12 +57,7 @@ describe('a simpler case', () => {
       fc.property(seeds, (seed) => {
         for (const simpler of simplerCases(randomCase(seed))) {
           const plan = planOf(simpler, 'sim');
-          const { topology, steps, batches, checkpointEvery } = simpler.run;
-          const facts = {
-            ...{ topology, steps, evaluationSteps: batches, cores: 8 },
-            checkpointEvery,
-          };
-          expect(mistakesIn(plan, facts)).toEqual([]);
+          expect(mistakesIn(plan, factsOf(simpler.run))).toEqual([]);
         }
       }),
       { numRuns: 60 },

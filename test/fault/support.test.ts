@@ -5,6 +5,7 @@ import {
   type Fault,
   isDiskFault,
   isInMaster,
+  isJoinFault,
   isMasterFault,
   workerPhases,
 } from '../../src/fault/plan.ts';
@@ -88,8 +89,8 @@ test('containers inject the faults of workers and links that processes inject', 
   fc.assert(
     fc.property(faults, (fault) => {
       const isOther = isMasterFault(fault) || isDiskFault(fault) || isInMaster(fault);
-      const isOfDocker = fault.fault === 'partition' || fault.fault.startsWith('join');
-      if (isOther || isOfDocker || fault.fault === 'wrong-version') return;
+      const isOfDocker = fault.fault === 'partition' || isJoinFault(fault);
+      if (isOther || isOfDocker) return;
       expect(supported(fault, 'containers')).toBe(supported(fault, 'processes'));
     }),
   );

@@ -87,7 +87,7 @@ describe('a run in threads', () => {
   test('goes on from its own checkpoint if all Cloud TPUs are lost, also in the next run', async () => {
     const checkpoint = join(folder, 'checkpoints');
     const run = await pod({ ...threaded, checkpoint, every: 2 })
-      .inject(loseRow(0).at({ step: 4 }))
+      .inject(loseRow(0).at({ step: 4, phase: 'update' }))
       .expecting({ sometimes: ['checkpoint-recovery'] })
       .train();
     expect(run).toHoldExpectations();

@@ -7,31 +7,28 @@ import { podTorus } from '../../../src/fabric/torus.ts';
 const topology = { columns: 4, rows: 2 };
 const at = { step: 1 } as const;
 
+const ends = { from: 1, to: 2, fromSite: 1, toSite: 2 };
+
 type Kind = 'tensor' | 'credit' | 'alive';
+
+function makeLinks(nowMs: () => number): LinkFaults {
+  return new LinkFaults(topology, podTorus(topology), () => 0, nowMs);
+}
 
 /** A path from Cloud TPU 1 to Cloud TPU 2, with a clock that the test sets. */
 function makePath(...faults: readonly NetworkFault[]) {
   const clock = { us: 0 };
-  const links = new LinkFaults(
-    topology,
-    podTorus(topology),
-    () => 0,
-    () => clock.us / 1000,
-  );
+  const links = makeLinks(() => clock.us / 1000);
   const timers: { readonly us: number; readonly act: () => void }[] = [];
   const sent: { readonly names: string; readonly us: number }[] = [];
-  const path = new FaultyPath(
-    links,
-    { from: 1, to: 2, fromSite: 1, toSite: 2 },
-    {
-      nowUs: () => clock.us,
-      later: (us, act) => void timers.push({ us: clock.us + us, act }),
-      depart: ({ pieces, us }) => {
-        const names = pieces.map((piece) => piece.readUInt32LE(16)).join(' ');
-        sent.push({ names, us });
-      },
+  const path = new FaultyPath(links, ends, {
+    nowUs: () => clock.us,
+    later: (us, act) => void timers.push({ us: clock.us + us, act }),
+    depart: ({ pieces, us }) => {
+      const names = pieces.map((piece) => piece.readUInt32LE(16)).join(' ');
+      sent.push({ names, us });
     },
-  );
+  });
   for (const fault of faults) links.begin(fault);
   const pass = (ms: number): void => {
     clock.us += 1000 * ms;
@@ -63,14 +60,8 @@ describe('a path with faults', () => {
   });
 
   test('keeps a late frame of one connection away from other connections', () => {
-    const links = new LinkFaults(
-      topology,
-      podTorus(topology),
-      () => 0,
-      () => 0,
-    );
+    const links = makeLinks(() => 0);
     links.begin({ fault: 'reorder', link: [1, 2], at });
-    const ends = { from: 1, to: 2, fromSite: 1, toSite: 2 };
     const late = links.pass({ ...ends, bytes: frame(1) });
     expect(late.isOvertaken).toBe(true);
     expect(links.pass({ ...ends, bytes: frame(2, 'credit') }).pieces.length).toBe(1);
