@@ -49,13 +49,23 @@ export function pod(...args: string[]): {
   return startProgram('src/cli/main', args);
 }
 
+/** Longest time, in ms, that {@link untilSaid} waits. */
+const sayMsLimit = 50_000;
+
 /**
- * Waits until the file `path` contains `text` at least `times` times. If this never happens, the
- * test fails at its time limit.
+ * Waits until the file `path` contains `text` at least `times` times. Throws after
+ * {@link sayMsLimit} ms, and shows the end of the file.
  */
 export async function untilSaid(path: string, text: string, times = 1): Promise<void> {
-  const count = (): number => readFileSync(path, 'utf8').split(text).length - 1;
-  while (!existsSync(path) || count() < times) await sleep(50);
+  const found = (): string => (existsSync(path) ? readFileSync(path, 'utf8') : '');
+  const startMs = performance.now();
+  while (found().split(text).length - 1 < times) {
+    if (performance.now() - startMs > sayMsLimit) {
+      const last = found().slice(-2000);
+      throw new Error(`${path}: expected ${text} ${times} times, found at the end:\n${last}`);
+    }
+    await sleep(50);
+  }
 }
 
 /** Returns a field of a JSON object: a report or a line of a log. */
