@@ -180,7 +180,7 @@ export class SocketInLink implements InLink {
    * Chooses the memory for the payload of an arriving frame and stores its address in
    * `frame.address`. If the all-reduce has announced an address for this frame with {@link expect},
    * chooses that address and returns false. Otherwise takes a slot, which is a receive buffer, and
-   * returns true. The window must not be full.
+   * returns true. The caller must have checked that the window has room for one more frame.
    */
   place(frame: Frame): boolean {
     this.window.put();

@@ -1,4 +1,4 @@
-import type { HloInstruction, Opcode } from '../hlo/instruction.ts';
+import type { HloInstruction, InstructionOf, Opcode } from '../hlo/instruction.ts';
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
@@ -11,10 +11,6 @@ export interface Contribution {
   readonly to: HloInstruction;
   readonly cotangent: () => HloInstruction;
 }
-
-/** Union of the instruction types whose `opcode` field admits `O`. */
-export type InstructionOf<O extends Opcode> = Extract<OfOpcode<HloInstruction, O>, HloInstruction>;
-type OfOpcode<T, O> = T extends { readonly opcode: infer P } ? (O extends P ? T : never) : never;
 
 /**
  * Derivative rule of an opcode, for reverse mode. `cotangent` is the cotangent of the result and

@@ -40,6 +40,10 @@ export type HloInstruction =
 /** Name of an operation, in XLA's spelling. */
 export type Opcode = HloInstruction['opcode'];
 
+/** Union of the instruction types whose `opcode` field admits `O`. */
+export type InstructionOf<O extends Opcode> = Extract<OfOpcode<HloInstruction, O>, HloInstruction>;
+type OfOpcode<T, O> = T extends { readonly opcode: infer P } ? (O extends P ? T : never) : never;
+
 /** Opcodes of element-wise operations on one array. */
 export const unaryOpcodes = [
   'abs',

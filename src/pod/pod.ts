@@ -87,9 +87,9 @@ export interface SavedParameters {
 export interface Program {
   readonly executable: Executable;
   /**
-   * Number of weights of the program. The weights are the program's first parameters. The digest of
-   * a program covers the weights and no other parameters. After a step, all Cloud TPUs must have
-   * the same digest.
+   * Number of the program's parameters (arrays) that are weights. These are its first parameters.
+   * The digest of a program covers them and no other parameters. After a step, all Cloud TPUs must
+   * have the same digest.
    */
   readonly digested: number;
   /**

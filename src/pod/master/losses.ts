@@ -118,7 +118,7 @@ function withoutLost(state: MasterState, losses: readonly Loss[], now: number): 
   return { ...state, members, recoveringSinceMs: state.recoveringSinceMs ?? now };
 }
 
-/** Returns the times of the losses of the last minute. */
+/** Returns the times, in ms, at which Cloud TPUs were lost during the last minute. */
 function recent(lossesMs: readonly number[], now: number): readonly number[] {
   return lossesMs.filter((lossMs) => lossMs > now - 60_000);
 }

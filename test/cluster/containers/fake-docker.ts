@@ -11,7 +11,7 @@ export interface FakeContainer {
   exitCode: number;
 }
 
-/** Faults of the fake engine, for tests of what happens then. */
+/** Faults that a test gives to the fake Docker engine. */
 export interface FakeOptions {
   /** Called when the containers have been started. `shared` is the folder that they share. */
   readonly started?: (docker: FakeDocker, shared: string) => void;
