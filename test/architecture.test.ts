@@ -67,6 +67,8 @@ const mayTouchTheWorld = ['cli'];
 interface Import {
   readonly file: string;
   readonly target: string;
+  /** True for `import type`. */
+  readonly isOfTypes: boolean;
 }
 
 test('every import between folders of src points down the layers', () => {
@@ -97,8 +99,16 @@ test('the table has every folder of src, and a folder may import only from lower
   }
 });
 
+/**
+ * An instruction's operands are instructions. So the union of all instructions and the files that
+ * define their types name each other. They do so as types only, which no program loads.
+ */
+const recursiveTypes = 'src/hlo/instruction.ts';
+
 test('there are no cycles of imports', () => {
-  const all = [...imports('src'), ...imports('cluster')];
+  const all = [...imports('src'), ...imports('cluster')].filter(
+    ({ target, isOfTypes }) => !(isOfTypes && target === recursiveTypes),
+  );
   const next = new Map<string, string[]>();
   for (const { file, target } of all) next.set(file, [...(next.get(file) ?? []), target]);
   expect(findCycle(next)).toEqual([]);
@@ -170,12 +180,16 @@ function findCycle(next: ReadonlyMap<string, readonly string[]>): string[] {
   return [];
 }
 
+/** Matches an import or a re-export from another file of this project. */
+const importPattern = /(import type [^;]*?)?(?:from|import\()\s*'(\.[^']+)'/g;
+
 function imports(root: string): Import[] {
   return sourceFiles(root).flatMap((file) => {
     const source = readFileSync(file, 'utf8');
-    return [...source.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].map((match) => ({
+    return [...source.matchAll(importPattern)].map((match) => ({
       file,
-      target: relative('.', resolve(file, '..', match[1] ?? '')),
+      target: relative('.', resolve(file, '..', match[2] ?? '')),
+      isOfTypes: match[1] !== undefined,
     }));
   });
 }

@@ -2,7 +2,7 @@ import { at } from '../numerics/assert.ts';
 import type { ElementType } from '../numerics/element-type.ts';
 import { type Literal, literal } from '../numerics/literal.ts';
 import { type ArrayShape, arrayShape, isArray, type Shape } from '../numerics/shape.ts';
-import { type Draft, inferShape, refuse } from './infer.ts';
+import { inferShape } from './infer.ts';
 import type {
   AfterAll,
   Alias,
@@ -18,6 +18,7 @@ import type {
   Convolution,
   Dot,
   DotDimensions,
+  Draft,
   Fusion,
   GetTupleElement,
   HloComputation,
@@ -43,6 +44,7 @@ import type {
   UnaryOpcode,
   WindowDimension,
 } from './instruction.ts';
+import { refuse } from './ops/check.ts';
 
 export { windowDimension } from './window.ts';
 

@@ -1,38 +1,13 @@
-import { assert, at, unreachable } from '../numerics/assert.ts';
+import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
-import { type Literal, literal, storage, valueAt } from '../numerics/literal.ts';
-import { philoxInto } from '../numerics/random.ts';
-import {
-  type ArrayShape,
-  arrayShape,
-  elementCount,
-  isArray,
-  type Shape,
-  sameShape,
-  shapeText,
-} from '../numerics/shape.ts';
-import {
-  bitcastOf,
-  broadcastOf,
-  concatenateOf,
-  iotaOf,
-  padOf,
-  reshapeOf,
-  reverseOf,
-  selectOf,
-  sliceOf,
-  transposeOf,
-} from './evaluate/arrange.ts';
-import { convolutionOf, dotOf } from './evaluate/contraction.ts';
-import { binaryElement, comparison, conversion, unaryElement } from './evaluate/elementwise.ts';
-import {
-  reduceOf,
-  reduceWindowOf,
-  type ScalarBody,
-  selectAndScatterOf,
-} from './evaluate/reduce.ts';
-import { flattened, literalFrom, literalOf, type Value } from './evaluate/value.ts';
+import { type Literal, literal, valueAt } from '../numerics/literal.ts';
+import { isArray, type Shape, sameShape, shapeText } from '../numerics/shape.ts';
+import { mapped } from './evaluate/mapped.ts';
+import type { ScalarBody } from './evaluate/reduce.ts';
+import { flattened, type Value } from './evaluate/value.ts';
 import type { HloComputation, HloInstruction, HloModule } from './instruction.ts';
+import type { Run } from './ops/definition.ts';
+import { definitionOf } from './ops.ts';
 import { postOrder } from './traverse.ts';
 
 export type { Value } from './evaluate/value.ts';
@@ -87,9 +62,10 @@ export function evaluateReplicas(
   const combine = options.allReduce ?? foldInOrder;
   for (const it of postOrder(entry.root)) {
     const operands = runs.map((run) => it.operands.map((operand) => run.values.get(operand)!));
+    const definition = definitionOf(it.opcode);
     const results =
-      it.opcode === 'all-reduce'
-        ? allReduced(operands, it.body, combine)
+      'exchange' in definition
+        ? definition.exchange(it, operands, combine)
         : runs.map((run, r) => resultOf(it, at(operands, r), run));
     runs.forEach((run, r) => {
       run.values.set(it, at(results, r));
@@ -103,24 +79,36 @@ export function evaluateReplicas(
 
 /** Runs a computation that contains no infeed, no outfeed and no all-reduce. */
 export function evaluateComputation(computation: HloComputation, args: readonly Value[]): Value {
-  const run: Run = { parameters: args, infeed: [], outfeed: [], values: new Map() };
+  const state = stateOf(args, []);
   for (const it of postOrder(computation.root)) {
-    const operands = it.operands.map((operand) => run.values.get(operand)!);
-    run.values.set(it, resultOf(it, operands, run));
+    const operands = it.operands.map((operand) => state.values.get(operand)!);
+    state.values.set(it, resultOf(it, operands, state));
   }
-  return run.values.get(computation.root)!;
+  return state.values.get(computation.root)!;
 }
 
 /** State of one replica during a run. */
-interface Run {
-  readonly parameters: readonly Value[];
-  /** The entries of `EvaluateInputs.infeed` that the infeed instructions have still to receive. */
-  readonly infeed: (readonly Literal[])[];
+interface State {
+  readonly run: Run;
   readonly outfeed: (readonly Literal[])[];
   readonly values: Map<HloInstruction, Value>;
 }
 
-function startRun(entry: HloComputation, inputs: EvaluateInputs): Run {
+/** Returns the state before the first instruction. `infeed` has the entries to receive, in order. */
+function stateOf(parameters: readonly Value[], infeed: readonly (readonly Literal[])[]): State {
+  const left = [...infeed];
+  const outfeed: (readonly Literal[])[] = [];
+  const run: Run = {
+    parameters,
+    receive: () => left.shift() ?? [],
+    send: (arrays) => void outfeed.push(arrays),
+    call: evaluateComputation,
+    scalar: scalarBody,
+  };
+  return { run, outfeed, values: new Map() };
+}
+
+function startRun(entry: HloComputation, inputs: EvaluateInputs): State {
   const expected = entry.parameters.map(({ shape }) => shape);
   const found = inputs.parameters.map(({ shape }) => shape);
   const list = (shapes: readonly Shape[]): Shape => ({ type: 'tuple', elements: shapes });
@@ -128,132 +116,13 @@ function startRun(entry: HloComputation, inputs: EvaluateInputs): Run {
     const texts = `expected ${shapeText(list(expected))}, found ${shapeText(list(found))}`;
     throw new PodError('bad-program', `parameters of ${entry.name}: ${texts}`);
   }
-  const infeed = [...(inputs.infeed ?? [])];
-  return { parameters: inputs.parameters, infeed, outfeed: [], values: new Map() };
+  return stateOf(inputs.parameters, inputs.infeed ?? []);
 }
 
-function resultOf(it: HloInstruction, operands: readonly Value[], run: Run): Value {
-  const array = (i: number): Literal => literalOf(at(operands, i));
-  switch (it.opcode) {
-    case 'parameter':
-      return at(run.parameters, it.index);
-    case 'constant':
-      return it.value;
-    case 'iota':
-      return iotaOf(it.shape, it.dimension);
-    case 'abs':
-    case 'ceil':
-    case 'cosine':
-    case 'exponential':
-    case 'exponential-minus-one':
-    case 'floor':
-    case 'is-finite':
-    case 'log':
-    case 'log-plus-one':
-    case 'logistic':
-    case 'negate':
-    case 'not':
-    case 'round-nearest-even':
-    case 'rsqrt':
-    case 'sign':
-    case 'sine':
-    case 'sqrt':
-    case 'tanh':
-      return mapped(it.shape, [array(0)], unaryElement(it.opcode, array(0).shape.type));
-    case 'add':
-    case 'subtract':
-    case 'multiply':
-    case 'divide':
-    case 'maximum':
-    case 'minimum':
-    case 'power':
-    case 'remainder':
-    case 'and':
-    case 'or':
-    case 'xor':
-    case 'shift-left':
-    case 'shift-right-arithmetic':
-    case 'shift-right-logical':
-      return mapped(it.shape, [array(0), array(1)], binaryElement(it.opcode, it.shape.type));
-    case 'compare':
-      return mapped(it.shape, [array(0), array(1)], comparison(it.direction));
-    case 'select':
-      return selectOf(it.shape, array(0), array(1), array(2));
-    case 'clamp':
-      return mapped(it.shape, [array(0), array(1), array(2)], (low, x, high) =>
-        Math.min(Math.max(low, x!), high!),
-      );
-    case 'convert':
-      return mapped(it.shape, [array(0)], conversion(array(0).shape.type, it.shape.type));
-    case 'bitcast-convert':
-      return bitcastOf(it.shape, array(0));
-    case 'broadcast':
-      return broadcastOf(it, array(0));
-    case 'reshape':
-      return reshapeOf(it.shape, array(0));
-    case 'transpose':
-      return transposeOf(it, array(0));
-    case 'slice':
-      return sliceOf(it, array(0));
-    case 'pad':
-      return padOf(it, array(0), array(1));
-    case 'concatenate':
-      return concatenateOf(it, operands.map(literalOf));
-    case 'reverse':
-      return reverseOf(it, array(0));
-    case 'dot':
-      return dotOf(it, array(0), array(1));
-    case 'convolution':
-      return convolutionOf(it, array(0), array(1));
-    case 'reduce': {
-      const results = reduceOf(it, operands.map(literalOf), scalarBody(it.body));
-      return results.length === 1 ? at(results, 0) : results;
-    }
-    case 'reduce-window':
-      return reduceWindowOf(it, array(0), array(1), scalarBody(it.body));
-    case 'select-and-scatter': {
-      const arrays = [array(0), array(1), array(2)] as const;
-      return selectAndScatterOf(it, arrays, scalarBody(it.select), scalarBody(it.scatter));
-    }
-    case 'rng-bit-generator':
-      return randomBits(it.shape, array(0));
-    case 'all-reduce':
-      return assert(false, 'an all-reduce stands in the entry computation') as never;
-    case 'after-all':
-      return 'token';
-    case 'infeed':
-      return takeInfeed(it.shape, run);
-    case 'outfeed':
-      run.outfeed.push(flattened(at(operands, 0)));
-      return 'token';
-    case 'tuple':
-      return operands;
-    case 'get-tuple-element':
-      return element(at(operands, 0), it.index);
-    case 'fusion':
-      return evaluateComputation(it.body, operands);
-    default:
-      return unreachable(it);
-  }
-}
-
-/**
- * Applies a function to the elements of one to three operands, element by element. If an operand
- * has a single element, this element is used at every position.
- */
-function mapped(
-  shape: ArrayShape,
-  operands: readonly Literal[],
-  element: (x: number, y: number, z: number) => number,
-): Literal {
-  const [a, b, c] = operands.map((operand) => {
-    const spread = operand.data.length === 1 ? 0 : 1;
-    return (i: number): number => valueAt(operand, i * spread);
-  });
-  const none = (): number => 0;
-  const second = b ?? none;
-  const third = c ?? none;
-  return literalFrom(shape, (i) => element(a!(i), second(i), third(i)));
+function resultOf(it: HloInstruction, operands: readonly Value[], state: State): Value {
+  const definition = definitionOf(it.opcode);
+  assert('evaluate' in definition, `${it.opcode} stands in the entry computation`);
+  return definition.evaluate(it, operands, state.run);
 }
 
 /**
@@ -277,82 +146,10 @@ function scalarBody(body: HloComputation): ScalarBody {
   };
 }
 
-function directBody(root: HloInstruction): ((a: number, b: number) => number) | undefined {
-  switch (root.opcode) {
-    case 'add':
-    case 'multiply':
-    case 'maximum':
-    case 'minimum':
-    case 'and':
-    case 'or':
-      return binaryElement(root.opcode, root.shape.type);
-    case 'compare':
-      return comparison(root.direction);
-    default:
-      return undefined;
-  }
-}
-
-/**
- * Computes random bits and the next state of the generator. A state has four words: two words of a
- * key, then the lower and the upper word of a counter c of 64 bits. Philox makes a block of four
- * random words from the key and a counter of 128 bits. The upper 64 bits of that counter are always
- * 0 here. Block b of the result comes from the counter c + b, with b from 0. In the next state, c
- * is greater by the number of blocks.
- */
-function randomBits(shape: Shape, state: Literal): Value {
-  const drawn = shape.type === 'tuple' ? shape.elements[1] : undefined;
-  assert(drawn !== undefined && isArray(drawn), 'random bits are an array');
-  const count = elementCount(drawn);
-  const blocks = Math.ceil(count / 4);
-  const words = new Uint32Array(4 * blocks);
-  const [key0, key1, low, high] = [0, 1, 2, 3].map((i) => valueAt(state, i)) as Quad;
-  for (let b = 0; b < blocks; b++) {
-    const carry = Math.floor((low + b) / 2 ** 32);
-    philoxInto(words, 4 * b, (low + b) >>> 0, (high + carry) >>> 0, 0, 0, key0, key1);
-  }
-  const data = storage('u32', count);
-  data.set(words.subarray(0, count));
-  const end = low + blocks;
-  const next = [key0, key1, end >>> 0, (high + Math.floor(end / 2 ** 32)) >>> 0];
-  return [literal('u32', [4], next), { shape: arrayShape('u32', drawn.dims), data }];
-}
-
-type Quad = [number, number, number, number];
-
-function takeInfeed(shape: Shape, run: Run): Value {
-  const data = shape.type === 'tuple' ? shape.elements[0] : undefined;
-  assert(data !== undefined, 'an infeed gives data and a token');
-  const arrays = run.infeed.shift() ?? [];
-  const expected = data.type === 'tuple' ? data.elements : [data];
-  const found = arrays.map((array) => array.shape);
-  const list = (shapes: readonly Shape[]): Shape => ({ type: 'tuple', elements: shapes });
-  if (!sameShape(list(expected), list(found))) {
-    const texts = `expected ${shapeText(list(expected))}, found ${shapeText(list(found))}`;
-    throw new PodError('bad-program', `infeed: ${texts}`);
-  }
-  return [data.type === 'tuple' ? arrays : at(arrays, 0), 'token'];
-}
-
-function element(value: Value, index: number): Value {
-  assert(value !== 'token' && !('shape' in value), 'the value is a tuple');
-  return at(value, index);
-}
-
-/**
- * Combines each operand of an all-reduce over all replicas. Returns one value for each replica; all
- * these values are the same.
- */
-function allReduced(
-  operands: readonly (readonly Value[])[],
-  body: HloComputation,
-  combine: AllReduceFunction,
-): Value[] {
-  const results = at(operands, 0).map((_, i) => {
-    const values = operands.map((replica) => literalOf(at(replica, i)));
-    return combine(values, body);
-  });
-  return operands.map(() => (results.length === 1 ? at(results, 0) : results));
+/** Returns the function of an element-wise operation on numbers; undefined for other operations. */
+function directBody(root: HloInstruction): ((...values: number[]) => number) | undefined {
+  const definition = definitionOf(root.opcode);
+  return 'evaluate' in definition ? definition.element?.(root) : undefined;
 }
 
 function foldInOrder(values: readonly Literal[], body: HloComputation): Literal {

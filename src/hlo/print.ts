@@ -1,16 +1,7 @@
-import { unreachable } from '../numerics/assert.ts';
-import { elementTypes } from '../numerics/element-type.ts';
-import { type Literal, valueAt } from '../numerics/literal.ts';
-import { product, shapeText } from '../numerics/shape.ts';
-import type {
-  Alias,
-  ConvolutionDimensions,
-  HloComputation,
-  HloInstruction,
-  HloModule,
-  Precision,
-  WindowDimension,
-} from './instruction.ts';
+import { shapeText } from '../numerics/shape.ts';
+import type { Alias, HloComputation, HloInstruction, HloModule } from './instruction.ts';
+import { definitionOf } from './ops.ts';
+import type { NameOf } from './text/attribute.ts';
 import { bodiesOf, postOrder } from './traverse.ts';
 
 /** Options of {@link print}. */
@@ -109,212 +100,17 @@ function instructionText(
 function contentOf(
   it: HloInstruction,
   labels: ReadonlyMap<HloInstruction, string>,
-  options: PrintOptions,
+  { elementsMax }: PrintOptions,
 ): string {
-  if (it.opcode === 'parameter') return String(it.index);
-  if (it.opcode === 'constant') return literalText(it.value, options);
+  const { content } = definitionOf(it.opcode);
+  if (content !== undefined) return content.write(it, elementsMax);
   return it.operands.map((operand) => labels.get(operand)!).join(', ');
 }
 
-function literalText(
-  value: Literal,
-  { elementsMax = Number.POSITIVE_INFINITY }: PrintOptions,
-): string {
-  const { dims } = value.shape;
-  if (product(dims) > elementsMax) return '{...}';
-  return nested(0, 0);
-
-  function nested(dimension: number, index: number): string {
-    if (dimension === dims.length) return elementText(value, index);
-    const size = dims[dimension]!;
-    const items = Array.from({ length: size }, (_, i) => nested(dimension + 1, index * size + i));
-    return size === 0 ? '{}' : `{ ${items.join(', ')} }`;
-  }
-}
-
-function elementText(value: Literal, index: number): string {
-  const element = valueAt(value, index);
-  switch (elementTypes[value.shape.type].kind) {
-    case 'pred':
-      return element === 0 ? 'false' : 'true';
-    case 'float':
-      return floatText(element);
-    default:
-      return String(element);
-  }
-}
-
-/** Returns the shortest decimal number that rounds to the same f32. */
-export function floatText(value: number): string {
-  if (Number.isNaN(value)) return 'nan';
-  if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
-  // XLA's parser reads "-0" as an integer, and the sign of zero would be lost.
-  if (Object.is(value, -0)) return '-0.0';
-  for (let digits = 1; digits < 9; digits++) {
-    const short = Number(value.toPrecision(digits));
-    if (Math.fround(short) === value) return String(short);
-  }
-  return String(Number(value.toPrecision(9)));
-}
-
-function attributesOf(it: HloInstruction, nameOf: (body: HloComputation) => string): string[] {
-  switch (it.opcode) {
-    case 'iota':
-      return [`iota_dimension=${it.dimension}`];
-    case 'compare':
-      return [`direction=${it.direction}`];
-    case 'broadcast':
-    case 'reverse':
-      return [`dimensions=${listText(it.dimensions)}`];
-    case 'transpose':
-      return [`dimensions=${listText(it.permutation)}`];
-    case 'concatenate':
-      return [`dimensions={${it.dimension}}`];
-    case 'slice': {
-      const ranges = it.starts.map((start, d) => `[${start}:${it.limits[d]}:${it.strides[d]}]`);
-      return [`slice={${ranges.join(', ')}}`];
-    }
-    case 'pad': {
-      const sizes = it.low.map((low, d) => `${low}_${it.high[d]}_${it.interior[d]}`);
-      // XLA's parser requires the padding of at least one dimension, even for a scalar.
-      return [`padding=${sizes.length === 0 ? '0_0' : sizes.join('x')}`];
-    }
-    case 'dot':
-      return [
-        `lhs_batch_dims=${listText(it.lhsBatch)}`,
-        `lhs_contracting_dims=${listText(it.lhsContracting)}`,
-        `rhs_batch_dims=${listText(it.rhsBatch)}`,
-        `rhs_contracting_dims=${listText(it.rhsContracting)}`,
-        ...precisionText(it.precision),
-      ];
-    case 'convolution':
-      return [
-        `window=${windowText(it.window)}`,
-        `dim_labels=${labelsText(it.dimensions)}`,
-        ...(it.featureGroupCount > 1 ? [`feature_group_count=${it.featureGroupCount}`] : []),
-        ...(it.batchGroupCount > 1 ? [`batch_group_count=${it.batchGroupCount}`] : []),
-        ...precisionText(it.precision),
-      ];
-    case 'reduce':
-      return [`dimensions=${listText(it.dimensions)}`, `to_apply=${nameOf(it.body)}`];
-    case 'reduce-window':
-      return [`window=${windowText(it.window)}`, `to_apply=${nameOf(it.body)}`];
-    case 'select-and-scatter':
-      return [
-        `window=${windowText(it.window)}`,
-        `select=${nameOf(it.select)}`,
-        `scatter=${nameOf(it.scatter)}`,
-      ];
-    case 'rng-bit-generator':
-      return [`algorithm=${it.algorithm}`];
-    case 'all-reduce':
-      return ['replica_groups={}', `to_apply=${nameOf(it.body)}`];
-    case 'get-tuple-element':
-      return [`index=${it.index}`];
-    case 'fusion':
-      return [`kind=${it.kind === 'loop' ? 'kLoop' : 'kInput'}`, `calls=${nameOf(it.body)}`];
-    case 'parameter':
-    case 'constant':
-    case 'abs':
-    case 'ceil':
-    case 'cosine':
-    case 'exponential':
-    case 'exponential-minus-one':
-    case 'floor':
-    case 'is-finite':
-    case 'log':
-    case 'log-plus-one':
-    case 'logistic':
-    case 'negate':
-    case 'not':
-    case 'round-nearest-even':
-    case 'rsqrt':
-    case 'sign':
-    case 'sine':
-    case 'sqrt':
-    case 'tanh':
-    case 'add':
-    case 'subtract':
-    case 'multiply':
-    case 'divide':
-    case 'maximum':
-    case 'minimum':
-    case 'power':
-    case 'remainder':
-    case 'and':
-    case 'or':
-    case 'xor':
-    case 'shift-left':
-    case 'shift-right-arithmetic':
-    case 'shift-right-logical':
-    case 'select':
-    case 'clamp':
-    case 'convert':
-    case 'bitcast-convert':
-    case 'reshape':
-    case 'after-all':
-    case 'infeed':
-    case 'outfeed':
-    case 'tuple':
-      return [];
-    default:
-      return unreachable(it);
-  }
-}
-
-function listText(values: readonly number[]): string {
-  return `{${values.join(',')}}`;
-}
-
-function precisionText(precision: Precision): string[] {
-  return precision === 'highest' ? ['operand_precision={highest,highest}'] : [];
-}
-
-/**
- * Prints a window such as `{size=3x3 stride=2x2 pad=0_1x0_1}`. Omits a field that has its default
- * value in every dimension.
- */
-function windowText(window: readonly WindowDimension[]): string {
-  const over = (text: (it: WindowDimension) => string | number): string =>
-    window.map(text).join('x');
-  const parts = window.length === 0 ? [] : [`size=${over(({ size }) => size)}`];
-  if (window.some(({ stride }) => stride !== 1)) parts.push(`stride=${over((it) => it.stride)}`);
-  if (window.some(({ padLow, padHigh }) => padLow !== 0 || padHigh !== 0)) {
-    parts.push(`pad=${over(({ padLow, padHigh }) => `${padLow}_${padHigh}`)}`);
-  }
-  if (window.some(({ baseDilation }) => baseDilation !== 1)) {
-    parts.push(`lhs_dilate=${over((it) => it.baseDilation)}`);
-  }
-  if (window.some(({ windowDilation }) => windowDilation !== 1)) {
-    parts.push(`rhs_dilate=${over((it) => it.windowDilation)}`);
-  }
-  if (window.some(({ reversal }) => reversal)) {
-    parts.push(`rhs_reversal=${over(({ reversal }) => Number(reversal))}`);
-  }
-  return `{${parts.join(' ')}}`;
-}
-
-/**
- * Prints the dimension labels of a convolution, such as `b01f_01io->b01f`: first of the input, then
- * of the kernel, then of the output. Each character names the role of one dimension: `b` is the
- * batch, `f` the feature, `i` the input feature, `o` the output feature. A digit is the index of a
- * spatial dimension.
- */
-function labelsText(of: ConvolutionDimensions): string {
-  const input = rolesText({ b: of.inputBatch, f: of.inputFeature }, of.inputSpatial);
-  const kernel = rolesText(
-    { i: of.kernelInputFeature, o: of.kernelOutputFeature },
-    of.kernelSpatial,
-  );
-  const output = rolesText({ b: of.outputBatch, f: of.outputFeature }, of.outputSpatial);
-  return `${input}_${kernel}->${output}`;
-}
-
-function rolesText(roles: Readonly<Record<string, number>>, spatial: readonly number[]): string {
-  const labels: string[] = [];
-  for (const [role, dimension] of Object.entries(roles)) labels[dimension] = role;
-  spatial.forEach((dimension, i) => {
-    labels[dimension] = String(i);
+function attributesOf(it: HloInstruction, nameOf: NameOf): string[] {
+  const { attributes = [] } = definitionOf(it.opcode);
+  return attributes.flatMap(({ key, write }) => {
+    const text = write(it, nameOf);
+    return text === undefined ? [] : [`${key}=${text}`];
   });
-  return labels.join('');
 }

@@ -1,6 +1,7 @@
 import { assert } from '../numerics/assert.ts';
-import { type Draft, inferShape } from './infer.ts';
-import type { HloComputation, HloInstruction } from './instruction.ts';
+import { inferShape } from './infer.ts';
+import type { Draft, HloComputation, HloInstruction } from './instruction.ts';
+import { definitionOf } from './ops.ts';
 
 /**
  * Returns the roots and all instructions on which they depend, each instruction once. Operands come
@@ -91,17 +92,7 @@ export function mapInstructions(
 
 /** Returns the computations that an instruction calls. */
 export function bodiesOf(it: HloInstruction): readonly HloComputation[] {
-  switch (it.opcode) {
-    case 'reduce':
-    case 'reduce-window':
-    case 'all-reduce':
-    case 'fusion':
-      return [it.body];
-    case 'select-and-scatter':
-      return [it.select, it.scatter];
-    default:
-      return [];
-  }
+  return definitionOf(it.opcode).bodies?.(it) ?? [];
 }
 
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {

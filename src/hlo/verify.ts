@@ -1,7 +1,9 @@
 import { PodError } from '../numerics/error.ts';
 import { elementCount, isArray, type Shape, sameShape, shapeText } from '../numerics/shape.ts';
-import { inferShape, refuse } from './infer.ts';
+import { inferShape } from './infer.ts';
 import type { HloComputation, HloInstruction, HloModule } from './instruction.ts';
+import { refuse } from './ops/check.ts';
+import { effectOf } from './ops.ts';
 import { bodiesOf, postOrder } from './traverse.ts';
 
 /**
@@ -74,8 +76,8 @@ function verifyParameters(
 
 function refuseEffects(body: HloComputation): void {
   for (const it of postOrder(body.root)) {
-    const apart = ['all-reduce', 'infeed', 'outfeed', 'after-all'].includes(it.opcode);
-    if (apart) refuse(it, `to stand in the entry computation, not in ${body.name}`);
+    if (effectOf(it) !== undefined)
+      refuse(it, `to stand in the entry computation, not in ${body.name}`);
   }
 }
 

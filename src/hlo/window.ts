@@ -1,4 +1,33 @@
-import type { WindowDimension } from './instruction.ts';
+/**
+ * One dimension of a window. `size`, `stride`, `padLow` and `padHigh` are in elements. A dilation
+ * of 1 means that there is no dilation.
+ */
+export interface WindowDimension {
+  readonly size: number;
+  readonly stride: number;
+  readonly padLow: number;
+  readonly padHigh: number;
+  readonly baseDilation: number;
+  readonly windowDilation: number;
+  readonly reversal: boolean;
+}
+
+/**
+ * Roles of the dimensions of a convolution's three arrays: input, kernel and output. The value of
+ * `inputBatch`, for example, is the index of the input's dimension with the role "batch". The same
+ * holds for the other fields. Entry i of each `Spatial` list belongs to dimension i of the window.
+ */
+export interface ConvolutionDimensions {
+  readonly inputBatch: number;
+  readonly inputFeature: number;
+  readonly inputSpatial: readonly number[];
+  readonly kernelInputFeature: number;
+  readonly kernelOutputFeature: number;
+  readonly kernelSpatial: readonly number[];
+  readonly outputBatch: number;
+  readonly outputFeature: number;
+  readonly outputSpatial: readonly number[];
+}
 
 /**
  * Makes one dimension of a window. The defaults are stride 1 and no padding, dilation or reversal.

@@ -7,13 +7,13 @@ import { fuse } from '../../src/compiler/passes/fusion.ts';
 import { simplify } from '../../src/compiler/passes/simplify.ts';
 import * as b from '../../src/hlo/build.ts';
 import { evaluate } from '../../src/hlo/evaluate.ts';
-import { typesOf } from '../../src/hlo/infer.ts';
 import {
   binaryOpcodes,
   type HloInstruction,
   type HloModule,
   type Parameter,
 } from '../../src/hlo/instruction.ts';
+import { typesOf } from '../../src/hlo/ops.ts';
 import { postOrder } from '../../src/hlo/traverse.ts';
 import { verify } from '../../src/hlo/verify.ts';
 import { type ComputedType, computedTypes } from '../../src/numerics/element-type.ts';

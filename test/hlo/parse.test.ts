@@ -103,7 +103,7 @@ ENTRY %main (x: f32[], y: f32[]) -> f32[] {
       'to_apply=region_0',
     ],
     [
-      'line 15, column 25: expected attribute to_apply or calls, found "reduce"',
+      'line 15, column 25: expected attribute to_apply, found "reduce"',
       ', to_apply=region_0.4',
       '',
     ],

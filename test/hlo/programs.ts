@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import * as b from '../../src/hlo/build.ts';
 import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
-import { typesOf } from '../../src/hlo/infer.ts';
 import {
   binaryOpcodes,
   type HloComputation,
@@ -13,6 +12,7 @@ import {
   unaryOpcodes,
   type WindowDimension,
 } from '../../src/hlo/instruction.ts';
+import { typesOf } from '../../src/hlo/ops.ts';
 import { users } from '../../src/hlo/traverse.ts';
 import { paddedSize, windowPositions } from '../../src/hlo/window.ts';
 import { assert, at } from '../../src/numerics/assert.ts';

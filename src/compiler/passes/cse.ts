@@ -1,17 +1,18 @@
-import type { HloInstruction, HloModule, Opcode } from '../../hlo/instruction.ts';
+import type { HloInstruction, HloModule } from '../../hlo/instruction.ts';
+import { effectOf } from '../../hlo/ops.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { structureKey } from '../structure.ts';
 
 /**
  * Eliminates common subexpressions: instructions with equal opcode, attributes and operands become
- * one instruction. Parameters, infeeds, outfeeds and `after-all` tokens are never joined.
+ * one instruction. Instructions with an effect are joined only if they combine values of replicas.
  */
 export function cse(module: HloModule): HloModule {
   const numbers = new Map<HloInstruction, number>();
   const known = new Map<string, HloInstruction>();
   const entry = mapInstructions(module.entry, (it, operands) => {
     const now = withOperands(it, operands);
-    if (neverMerged.has(now.opcode)) return remember(now);
+    if (isOrdered(now)) return remember(now);
     const key = structureKey(now, (operand) => numbers.get(operand)!);
     const first = known.get(key);
     if (first !== undefined) return first;
@@ -26,9 +27,8 @@ export function cse(module: HloModule): HloModule {
   }
 }
 
-const neverMerged: ReadonlySet<Opcode> = new Set<Opcode>([
-  'parameter',
-  'infeed',
-  'outfeed',
-  'after-all',
-]);
+/** True if the instruction exchanges data with the host, or orders instructions that do. */
+function isOrdered(it: HloInstruction): boolean {
+  const effect = effectOf(it);
+  return effect !== undefined && effect !== 'exchanges';
+}

@@ -1,14 +1,13 @@
 import { fusion, getTupleElement, parameter, tuple } from '../../hlo/build.ts';
-import {
-  binaryOpcodes,
-  type HloComputation,
-  type HloInstruction,
-  type HloModule,
-  type Opcode,
-  type Parameter,
-  unaryOpcodes,
-  type WindowDimension,
+import type {
+  HloComputation,
+  HloInstruction,
+  HloModule,
+  Parameter,
+  WindowDimension,
 } from '../../hlo/instruction.ts';
+import type { Family } from '../../hlo/ops/definition.ts';
+import { familyOf } from '../../hlo/ops.ts';
 import { postOrder, withOperands } from '../../hlo/traverse.ts';
 import { assert, at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
@@ -98,33 +97,15 @@ function planGroups(entry: HloComputation, supports: FusedLoopSupport): Plan {
   return plan;
 }
 
-const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
-  ...unaryOpcodes,
-  ...binaryOpcodes,
-  'compare',
-  'select',
-  'clamp',
-  'convert',
-  'bitcast-convert',
-]);
-const indexing: ReadonlySet<Opcode> = new Set<Opcode>([
-  'broadcast',
-  'iota',
-  'reshape',
-  'transpose',
-  'slice',
-  'pad',
-  'concatenate',
-  'reverse',
-]);
-const reducing: ReadonlySet<Opcode> = new Set<Opcode>([
-  'reduce',
-  'reduce-window',
-  'select-and-scatter',
-]);
+/** Families of the instructions that fused loops compute. */
+const fusible: ReadonlySet<Family> = new Set(['elementwise', 'arranging', 'reduction']);
 
-function isFusible({ opcode }: HloInstruction): boolean {
-  return elementwise.has(opcode) || indexing.has(opcode) || reducing.has(opcode);
+function isFusible(it: HloInstruction): boolean {
+  return fusible.has(familyOf(it));
+}
+
+function isElementwise(it: HloInstruction): boolean {
+  return familyOf(it) === 'elementwise';
 }
 
 /**
@@ -196,7 +177,7 @@ function isWorthFusing(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (isCheap(it)) return true;
   if (group.varies && !plan.varies.has(it)) return false;
   const users = plan.usersOf.get(it)!.filter((user) => group.members.has(user));
-  if (reducing.has(it.opcode)) {
+  if (familyOf(it) === 'reduction') {
     return users.every((user) => isSameSize(user, it) && isAtIndex(plan, user, group));
   }
   return users.every((user) => !repeats(user, it));
@@ -257,14 +238,14 @@ function isCheap(it: HloInstruction): boolean {
  * dimensions of the outputs.
  */
 function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
-  if (!elementwise.has(it.opcode)) return false;
+  if (!isElementwise(it)) return false;
   const { dims } = at(group.outputs, 0).shape as ArrayShape;
   const seen = new Set<HloInstruction>();
   const pending = [it];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     if (seen.has(next)) continue;
     seen.add(next);
-    if (!elementwise.has(next.opcode) || !sameDims((next.shape as ArrayShape).dims, dims)) {
+    if (!isElementwise(next) || !sameDims((next.shape as ArrayShape).dims, dims)) {
       return false;
     }
     if (group.outputs.includes(next)) continue;
@@ -278,7 +259,7 @@ function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
  * that is not possible.
  */
 function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
-  if (!elementwise.has(it.opcode) || group.varies !== plan.varies.has(it)) return false;
+  if (!isElementwise(it) || group.varies !== plan.varies.has(it)) return false;
   const users = plan.usersOf.get(it)!;
   const inside = users.filter((user) => group.members.has(user));
   const atIndex = (user: HloInstruction): boolean =>
@@ -428,7 +409,7 @@ function rebuilt(root: HloInstruction, plan: Plan): HloInstruction {
 
   function emitFusion(group: Group, { body, operands }: Body): void {
     const first = at(group.outputs, 0);
-    const kind = [...group.members].some(({ opcode }) => reducing.has(opcode)) ? 'reduce' : 'loop';
+    const kind = [...group.members].some((it) => familyOf(it) === 'reduction') ? 'reduce' : 'loop';
     const loop = fusion(
       kind,
       operands.map((x) => made.get(x)!),

@@ -9,24 +9,23 @@ import {
   transpose,
 } from '../../hlo/build.ts';
 import { evaluateComputation } from '../../hlo/evaluate.ts';
-import {
-  type Binary,
-  type Broadcast,
-  binaryOpcodes,
-  type Constant,
-  type Convert,
-  type HloInstruction,
-  type HloModule,
-  type Opcode,
-  type Pad,
-  type Reshape,
-  type Reverse,
-  type Select,
-  type Slice,
-  type Transpose,
-  type Unary,
-  unaryOpcodes,
+import type {
+  Binary,
+  Broadcast,
+  Constant,
+  Convert,
+  HloInstruction,
+  HloModule,
+  Opcode,
+  Pad,
+  Reshape,
+  Reverse,
+  Select,
+  Slice,
+  Transpose,
+  Unary,
 } from '../../hlo/instruction.ts';
+import { familyOf } from '../../hlo/ops.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
 import { bytesOf, type Literal, literal, valueAt } from '../../numerics/literal.ts';
@@ -122,28 +121,21 @@ function simpler(it: HloInstruction): HloInstruction | undefined {
 /** Constants are folded only if the result and each operand have at most this many elements. */
 const foldedElementsMax = 64;
 
-const folded: ReadonlySet<Opcode> = new Set<Opcode>([
-  ...unaryOpcodes,
-  ...binaryOpcodes,
-  'compare',
-  'select',
-  'clamp',
-  'convert',
-  'bitcast-convert',
-  'reshape',
-  'transpose',
-  'slice',
-  'pad',
-  'concatenate',
-  'reverse',
-  'reduce',
-]);
-
 function foldConstants(it: HloInstruction): HloInstruction | undefined {
-  if (!folded.has(it.opcode) || !isArray(it.shape)) return undefined;
+  if (!isFoldable(it) || !isArray(it.shape)) return undefined;
   const small = [it, ...it.operands].every((x) => isSmall(x));
   if (!small || !it.operands.every(isConstant)) return undefined;
   return constant(arrayValue(evaluateComputation(computation('folded', [], it), [])));
+}
+
+/**
+ * True if an instruction becomes a constant when its operands are constants. An iota or a broadcast
+ * stays, because it is shorter than the constant.
+ */
+function isFoldable(it: HloInstruction): boolean {
+  const family = familyOf(it);
+  if (family === 'arranging') return it.opcode !== 'iota' && it.opcode !== 'broadcast';
+  return family === 'elementwise' || it.opcode === 'reduce';
 }
 
 function isSmall({ shape }: HloInstruction): boolean {
@@ -154,21 +146,14 @@ function arrayValue(value: ReturnType<typeof evaluateComputation>): Literal {
   return value as Literal;
 }
 
-const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
-  ...unaryOpcodes,
-  ...binaryOpcodes,
-  'compare',
-  'select',
-  'convert',
-  'bitcast-convert',
-]);
-
 /**
  * Replaces an element-wise operation if every operand is the broadcast of a scalar. The replacement
  * is the broadcast of the operation on the scalars.
  */
 function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
-  if (!elementwise.has(it.opcode) || !isArray(it.shape) || it.shape.dims.length === 0) return;
+  // The bounds of a clamp may be scalars, so it has no one shape to be computed in.
+  if (familyOf(it) !== 'elementwise' || it.opcode === 'clamp') return;
+  if (!isArray(it.shape) || it.shape.dims.length === 0) return;
   const values = it.operands.map(spreadValue);
   if (!values.every((x) => x !== undefined)) return undefined;
   const { type } = it.shape;

@@ -1,4 +1,4 @@
-import { PodError } from '../numerics/error.ts';
+import { PodError } from '../../numerics/error.ts';
 
 /**
  * Scanner of a text. It has a position, which moves forward past each token that the parser reads.

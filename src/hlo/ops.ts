@@ -1,0 +1,57 @@
+import { computedTypes, type ElementType } from '../numerics/element-type.ts';
+import type { HloInstruction, InstructionOf, Opcode } from './instruction.ts';
+import { arrangingDefinitions } from './ops/arrange.ts';
+import { type BinaryOpcode, binaryDefinitions } from './ops/binary.ts';
+import { collectiveDefinitions } from './ops/collective.ts';
+import { contractionDefinitions } from './ops/contraction.ts';
+import type { Definition } from './ops/definition.ts';
+import { elementwiseDefinitions } from './ops/elementwise.ts';
+import { hostDefinitions } from './ops/host.ts';
+import { leafDefinitions } from './ops/leaf.ts';
+import { randomDefinitions } from './ops/random.ts';
+import { reductionDefinitions } from './ops/reduction.ts';
+import { structureDefinitions } from './ops/structure.ts';
+import { type UnaryOpcode, unaryDefinitions } from './ops/unary.ts';
+
+const definitions: { readonly [O in Opcode]: Definition<InstructionOf<O>> } = {
+  ...leafDefinitions,
+  ...unaryDefinitions,
+  ...binaryDefinitions,
+  ...elementwiseDefinitions,
+  ...arrangingDefinitions,
+  ...contractionDefinitions,
+  ...reductionDefinitions,
+  ...randomDefinitions,
+  ...collectiveDefinitions,
+  ...hostDefinitions,
+  ...structureDefinitions,
+};
+
+/** All opcodes. */
+export const opcodes = Object.keys(definitions) as readonly Opcode[];
+
+/** True if `text` is the name of an opcode. */
+export function isOpcode(text: string): text is Opcode {
+  return Object.hasOwn(definitions, text);
+}
+
+/** Returns the definition of an opcode. The definition also fits instructions of other types. */
+export function definitionOf(opcode: Opcode): Definition {
+  // Each definition takes the instructions of its own opcode only. The caller passes such ones.
+  return definitions[opcode] as Definition;
+}
+
+/** Returns the family of an instruction's opcode. */
+export function familyOf({ opcode }: Pick<HloInstruction, 'opcode'>): Definition['family'] {
+  return definitions[opcode].family;
+}
+
+/** Returns what an instruction does besides computing a value; undefined for nothing. */
+export function effectOf({ opcode }: Pick<HloInstruction, 'opcode'>): Definition['effect'] {
+  return definitions[opcode].effect;
+}
+
+/** Returns the element types that an element-wise opcode accepts. */
+export function typesOf(opcode: UnaryOpcode | BinaryOpcode): readonly ElementType[] {
+  return definitions[opcode].accepts ?? computedTypes;
+}

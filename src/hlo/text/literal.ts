@@ -1,0 +1,101 @@
+import { at } from '../../numerics/assert.ts';
+import { computedTypes, type ElementType, elementTypes } from '../../numerics/element-type.ts';
+import { type Literal, literal, valueAt } from '../../numerics/literal.ts';
+import { elementCount, isArray, product, type Shape } from '../../numerics/shape.ts';
+import type { Scanner } from './scanner.ts';
+
+/* Values of constants in HLO text, such as `{ 1, -0.5, inf }`. */
+
+/**
+ * Returns the value of a constant as HLO text. If the constant has more than `elementsMax` elements,
+ * returns `{...}`, which the reader refuses.
+ */
+export function literalText(
+  value: Literal,
+  elementsMax: number = Number.POSITIVE_INFINITY,
+): string {
+  const { dims } = value.shape;
+  if (product(dims) > elementsMax) return '{...}';
+  return nested(0, 0);
+
+  function nested(dimension: number, index: number): string {
+    if (dimension === dims.length) return elementText(value, index);
+    const size = dims[dimension]!;
+    const items = Array.from({ length: size }, (_, i) => nested(dimension + 1, index * size + i));
+    return size === 0 ? '{}' : `{ ${items.join(', ')} }`;
+  }
+}
+
+function elementText(value: Literal, index: number): string {
+  const element = valueAt(value, index);
+  switch (elementTypes[value.shape.type].kind) {
+    case 'pred':
+      return element === 0 ? 'false' : 'true';
+    case 'float':
+      return floatText(element);
+    default:
+      return String(element);
+  }
+}
+
+/** Returns the shortest decimal number that rounds to the same f32. */
+export function floatText(value: number): string {
+  if (Number.isNaN(value)) return 'nan';
+  if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
+  // XLA's parser reads "-0" as an integer, and the sign of zero would be lost.
+  if (Object.is(value, -0)) return '-0.0';
+  for (let digits = 1; digits < 9; digits++) {
+    const short = Number(value.toPrecision(digits));
+    if (Math.fround(short) === value) return String(short);
+  }
+  return String(Number(value.toPrecision(9)));
+}
+
+/** Reads the value of a constant of the given shape. */
+export function readLiteral(scanner: Scanner, shape: Shape): Literal {
+  if (!isArray(shape)) return scanner.fail('an array as a constant');
+  const { type, dims } = shape;
+  if (!computedTypes.includes(type))
+    return scanner.fail(`a constant of ${computedTypes.join(', ')}`);
+  const values = new Float64Array(elementCount(shape));
+  fill(0, 0);
+  return literal(type, dims, values);
+
+  function fill(dimension: number, index: number): void {
+    if (dimension === dims.length) {
+      values[index] = readElement(scanner, type);
+      return;
+    }
+    const size = at(dims, dimension);
+    scanner.expect('{');
+    for (let i = 0; i < size; i++) {
+      if (i > 0) scanner.expect(',');
+      fill(dimension + 1, index * size + i);
+    }
+    scanner.expect('}');
+  }
+}
+
+function readElement(scanner: Scanner, type: ElementType): number {
+  const position = scanner.position;
+  const word = scanner.match(
+    /true|false|-?inf|-?nan|-?\d+(\.\d*)?(e[+-]?\d+)?/y,
+    `a value of type ${type}`,
+  );
+  const value = wordValues.get(word) ?? Number(word);
+  const { kind, bits } = elementTypes[type];
+  if (kind === 'float') return value;
+  const least = kind === 'signed' ? -(2 ** (bits - 1)) : 0;
+  const most = kind === 'pred' ? 1 : kind === 'signed' ? 2 ** (bits - 1) - 1 : 2 ** bits - 1;
+  const fits = Number.isInteger(value) && value >= least && value <= most;
+  return fits ? value : scanner.fail(`a value of type ${type}`, position);
+}
+
+const wordValues: ReadonlyMap<string, number> = new Map([
+  ['true', 1],
+  ['false', 0],
+  ['inf', Number.POSITIVE_INFINITY],
+  ['-inf', Number.NEGATIVE_INFINITY],
+  ['nan', Number.NaN],
+  ['-nan', Number.NaN],
+]);
