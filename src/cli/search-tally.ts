@@ -11,10 +11,11 @@ export interface KindTally {
   readonly injected: number;
   /**
    * `noticed` is the number of faults that were reported. `right` is the number of faults whose
-   * first report named a Cloud TPU that the fault hit.
+   * first report named a Cloud TPU that the fault hit. It is null for faults that hit no Cloud TPU,
+   * but the master or its disk.
    */
   readonly noticed: number;
-  readonly right: number;
+  readonly right: number | null;
   readonly detectionMs: Spread;
   readonly recoveryMs: Spread;
 }
@@ -26,6 +27,7 @@ export interface Spread {
 }
 
 interface Kind {
+  readonly hitsTpus: boolean;
   injected: number;
   right: number;
   readonly detectionMs: number[];
@@ -44,28 +46,29 @@ export class Tally {
     const [outcome] = outcomesOf(plan, grid, seen);
     if (plan.faults.length !== 1 || outcome?.injectedMs === undefined) return;
     const { fault, blamed, detectionMs, recoveryMs } = outcome;
-    const kind = this.#kindOf(kindNameOf(fault));
+    const hit = hitBy(fault, grid);
+    const kind = this.#kindOf(kindNameOf(fault), hit.length > 0);
     kind.injected++;
     if (detectionMs === undefined) return;
     kind.detectionMs.push(detectionMs);
     if (recoveryMs !== undefined) kind.recoveryMs.push(recoveryMs);
-    if (blamed !== undefined && blamed !== null && hitBy(fault, grid).includes(blamed)) {
-      kind.right++;
-    }
+    if (blamed !== undefined && blamed !== null && hit.includes(blamed)) kind.right++;
   }
 
   /** Returns the kinds in the order in which they were first added. */
   get kinds(): readonly KindTally[] {
-    return [...this.#kinds].map(([kind, { injected, right, detectionMs, recoveryMs }]) => ({
-      ...{ kind, injected, noticed: detectionMs.length, right },
-      ...{ detectionMs: spread(detectionMs), recoveryMs: spread(recoveryMs) },
-    }));
+    return [...this.#kinds].map(
+      ([kind, { hitsTpus, injected, right, detectionMs, recoveryMs }]) => ({
+        ...{ kind, injected, noticed: detectionMs.length, right: hitsTpus ? right : null },
+        ...{ detectionMs: spread(detectionMs), recoveryMs: spread(recoveryMs) },
+      }),
+    );
   }
 
-  #kindOf(name: string): Kind {
+  #kindOf(name: string, hitsTpus: boolean): Kind {
     const known = this.#kinds.get(name);
     if (known !== undefined) return known;
-    const kind: Kind = { injected: 0, right: 0, detectionMs: [], recoveryMs: [] };
+    const kind: Kind = { hitsTpus, injected: 0, right: 0, detectionMs: [], recoveryMs: [] };
     this.#kinds.set(name, kind);
     return kind;
   }
@@ -79,11 +82,12 @@ export class Tally {
 export function tallyLines(kinds: readonly KindTally[], plans: number): readonly string[] {
   const head = ['fault', 'injected', 'noticed', 'right', 'noticed after, p50 and p99', 'recovered'];
   const rows = kinds.map(({ kind, injected, noticed, right, detectionMs, recoveryMs }) => [
-    ...[kind, `${injected}`, `${noticed}`, `${right}`],
+    ...[kind, `${injected}`, `${noticed}`, right === null ? '-' : `${right}`],
     ...[shown(detectionMs, noticed), shown(recoveryMs, noticed)],
   ]);
   const sum = (of: (it: KindTally) => number): number => kinds.reduce((all, it) => all + of(it), 0);
-  const [noticed, right] = [sum((it) => it.noticed), sum((it) => it.right)];
+  const right = sum((it) => it.right ?? 0);
+  const noticed = sum((it) => (it.right === null ? 0 : it.noticed));
   const share = noticed === 0 ? '' : `, ${((100 * right) / noticed).toFixed(1)} %`;
   const counted = sum((it) => it.injected);
   return [

@@ -58,6 +58,14 @@ describe('the tally of a search', () => {
     expect(tally.kinds[0]).toMatchObject({ noticed: 3, right: 2 });
   });
 
+  test('does not ask which Cloud TPU was named if the fault hit none', () => {
+    const fault: Fault = { fault: 'disk-full', at: { step: 2 }, for: { ms: 50 } };
+    const quiet = seenWith(undefined, null);
+    const tally = tallied(fault, { ...quiet, takeovers: [{ ms: 150 }] }, quiet);
+    expect(tally.kinds[0]).toMatchObject({ injected: 2, noticed: 1, right: null });
+    expect(tallyLines(tally.kinds, 2).at(-1)).toBe('the first report names the right one: 0 of 0');
+  });
+
   test('leaves out plans with several faults, and faults that were not injected', () => {
     const tally = new Tally();
     tally.add({ run: {}, faults: [kill, kill], expect: {} }, grid, seenWith(110, 3));
