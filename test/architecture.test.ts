@@ -114,6 +114,20 @@ test('there are no cycles of imports', () => {
   expect(findCycle(next)).toEqual([]);
 });
 
+test('threads and processes share the runtime of a worker, and neither owns it', () => {
+  const folders = ['runtime', 'threads', 'process'];
+  const found = imports('cluster')
+    .map(({ file, target }) => `${folderOf(file)} imports ${folderOf(target)}`)
+    .filter((text) =>
+      folders.some((from) => folders.some((to) => text === `${from} imports ${to}`)),
+    )
+    .filter((text) => !folders.some((folder) => text === `${folder} imports ${folder}`));
+  expect([...new Set(found)].sort()).toEqual([
+    'process imports runtime',
+    'threads imports runtime',
+  ]);
+});
+
 test('below cli and cluster no file uses clocks, timers, the environment or random numbers', () => {
   const world = /\bDate\b|performance\.|Math\.random|setTimeout|setInterval|process\.env/;
   const strays = sourceFiles('src')

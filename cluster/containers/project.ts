@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PodError } from '../../src/numerics/error.ts';
 import type { ProcessIdentity } from '../host/process-identity.ts';
-import { faultsVariable } from '../threads/fault-file.ts';
+import { faultsVariable } from '../runtime/fault-file.ts';
 import type { Docker } from './docker.ts';
 import type { PodContainer } from './held-container.ts';
 

@@ -6,7 +6,7 @@ import type { StepOrder } from '../../src/pod/messages.ts';
 import { askOutside } from '../containers/request.ts';
 import { blockThread } from '../host/block-thread.ts';
 import type { LinkFaults } from '../net/link-faults.ts';
-import { endWorker, ledgerOf, type ProbeTask } from '../threads/probe.ts';
+import { endWorker, ledgerOf, type ProbeTask } from '../runtime/probe.ts';
 
 /**
  * Injects those faults of the fault plan that begin at a hop of an all-reduce. Runs on the main

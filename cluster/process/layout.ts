@@ -11,8 +11,8 @@ import {
   layOutPump,
   type PumpLayout,
 } from '../net/route.ts';
-import { type Layout, layOut, pageBytes } from '../threads/layout.ts';
-import { bucketPlaces } from '../threads/ports.ts';
+import { type Layout, layOut, pageBytes } from '../runtime/layout.ts';
+import { bucketPlaces } from '../runtime/ports.ts';
 
 /** Memory layout of the process of one Cloud TPU. Places are byte addresses. */
 export interface ProcessLayout {

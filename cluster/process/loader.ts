@@ -5,8 +5,8 @@ import { openDataset } from '../../src/data/open.ts';
 import { assignSamples, type Plan, stepsPerPass, tpuBatch } from '../../src/data/plan.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { FeedSource, Program } from '../../src/pod/pod.ts';
-import { planOf, splitOf } from '../threads/feed.ts';
-import { infeedGeometry, type Layout } from '../threads/layout.ts';
+import { planOf, splitOf } from '../runtime/feed.ts';
+import { infeedGeometry, type Layout } from '../runtime/layout.ts';
 
 /** Constructor arguments of a {@link Loader}. */
 export interface LoaderParts {

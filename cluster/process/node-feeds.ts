@@ -1,6 +1,6 @@
 import { InfeedQueue } from '../../src/data/infeed.ts';
 import { at } from '../../src/numerics/assert.ts';
-import { infeedGeometry } from '../threads/layout.ts';
+import { infeedGeometry } from '../runtime/layout.ts';
 import { Loader, type LoaderParts } from './loader.ts';
 
 /**

@@ -13,11 +13,11 @@ import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
 import { accusation, isSpoiled, troubleMs } from '../net/trouble.ts';
-import { breaksLinks, faultsFor, readFaults } from '../threads/fault-file.ts';
-import { allocate, controlWords } from '../threads/layout.ts';
-import { startTaskThread, type TaskThread } from '../threads/life.ts';
-import { Parameters, type Place } from '../threads/parameters.ts';
-import type { WorkerTask } from '../threads/task.ts';
+import { breaksLinks, faultsFor, readFaults } from '../runtime/fault-file.ts';
+import { allocate, controlWords } from '../runtime/layout.ts';
+import { startTaskThread, type TaskThread } from '../runtime/life.ts';
+import { Parameters, type Place } from '../runtime/parameters.ts';
+import type { WorkerTask } from '../runtime/task.ts';
 import { type Assignment, hashValues, programsOf } from './assignment.ts';
 import { Carrier } from './carrier.ts';
 import { EngineProbe } from './engine-probe.ts';
@@ -167,7 +167,7 @@ export class Node {
     const unixPath = this.#unixPath;
     this.#offer = { host, port, ...(unixPath !== undefined && { unixPath }) };
     this.#sayOffer();
-    this.#life = startTaskThread('worker', this.#task, [this.#task.port], {
+    this.#life = startTaskThread('runtime/worker', this.#task, [this.#task.port], {
       done: (lastWords) => this.#done(lastWords),
       failed: (error) => this.#fail('the thread of the cores', error),
     });

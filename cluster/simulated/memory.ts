@@ -22,7 +22,7 @@ import {
   peersOf,
   windowFrames,
 } from '../net/route.ts';
-import { pageBytes } from '../threads/layout.ts';
+import { pageBytes } from '../runtime/layout.ts';
 
 /** Number of elements of the smallest chunk into which an all-reduce cuts a vector. */
 const chunkElements = 4;

@@ -1,9 +1,9 @@
 import { InfeedQueue } from '../../src/data/infeed.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { FeedSource, Program } from '../../src/pod/pod.ts';
-import { infeedGeometry, type Layout } from './layout.ts';
-import { startTaskThread, type TaskThread } from './life.ts';
-import type { LoaderTask } from './task.ts';
+import { infeedGeometry, type Layout } from '../runtime/layout.ts';
+import { startTaskThread, type TaskThread } from '../runtime/life.ts';
+import type { LoaderTask } from '../runtime/task.ts';
 
 /** Feed of one program: the queues of all Cloud TPUs and the thread that fills them. */
 interface ProgramFeed {
@@ -124,7 +124,7 @@ export class Feeds {
       memory: this.#memory,
       layout: this.#layout,
     };
-    return startTaskThread('loader', task, [], {
+    return startTaskThread('threads/loader', task, [], {
       done: () => this.#failed(new Error('the thread ended unexpectedly')),
       failed: this.#failed,
     });

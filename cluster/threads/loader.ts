@@ -2,9 +2,9 @@ import { cacheBytes, cached } from '../../src/data/cache.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
 import { loaderLoop } from '../../src/data/loader.ts';
 import { at } from '../../src/numerics/assert.ts';
-import { datasetOf, passFrom, planOf } from './feed.ts';
-import { infeedGeometry } from './layout.ts';
-import type { LoaderTask } from './task.ts';
+import { datasetOf, passFrom, planOf } from '../runtime/feed.ts';
+import { infeedGeometry } from '../runtime/layout.ts';
+import type { LoaderTask } from '../runtime/task.ts';
 
 /** Largest size, in bytes, of the cache of samples. */
 const cacheBytesMax = 96 * 2 ** 20;

@@ -14,12 +14,12 @@ import { type Crew, Driver } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
 import { waitMsLimits } from '../limits.ts';
 import { masterOptions, threadTimes } from '../master-options.ts';
-import { datasetOf, planOf } from './feed.ts';
+import { datasetOf, planOf } from '../runtime/feed.ts';
+import { allocate, controlWords, infeedGeometry, type Layout, layOut } from '../runtime/layout.ts';
+import { startTaskThread, type TaskThread } from '../runtime/life.ts';
+import { Parameters } from '../runtime/parameters.ts';
+import type { WorkerTask } from '../runtime/task.ts';
 import { Feeds } from './feeds.ts';
-import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
-import { startTaskThread, type TaskThread } from './life.ts';
-import { Parameters } from './parameters.ts';
-import type { WorkerTask } from './task.ts';
 
 /** Options of a slice whose workers are threads of this process. */
 export interface ThreadPodOptions extends PodOptions {
@@ -215,7 +215,7 @@ class Threads implements ThreadPod, Crew {
     port1.on('message', (value: unknown) => give(eventOf(tpu, value)));
     this.#workers[tpu] = {
       port: port1,
-      life: startTaskThread('worker', task, [port], {
+      life: startTaskThread('runtime/worker', task, [port], {
         done: (lastWords) => give(endOf(tpu, lastWords)),
         failed: (error) => {
           give({ kind: 'exited', tpu, reason: messageOf(error), code: codeOf(error) });

@@ -1,6 +1,6 @@
 import { Injector } from '../../src/fault/injector.ts';
 import { isJoinFault } from '../../src/fault/plan.ts';
-import { fileLedger, readFaults } from '../threads/fault-file.ts';
+import { fileLedger, readFaults } from '../runtime/fault-file.ts';
 
 /** Faults that a plan has for the first join of a worker's process. */
 export interface JoinFaults {

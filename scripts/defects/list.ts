@@ -187,7 +187,7 @@ export const defects: readonly Defect[] = [
   {
     name: 'worker: contents of the data',
     guarantee: 'A worker whose files have other contents than the master has is refused.',
-    file: 'cluster/threads/feed.ts',
+    file: 'cluster/runtime/feed.ts',
     from: '  if (found.digest() === digest) return found;\n',
     to: '  if (found.digest() !== undefined) return found;\n',
     test: 'test/cluster/process/loader.test.ts',

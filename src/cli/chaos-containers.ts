@@ -16,7 +16,7 @@ import {
 import { hasGreeting } from '../../cluster/containers/request.ts';
 import { ownIdentity } from '../../cluster/host/process-identity.ts';
 import { lastErrorAmong } from '../../cluster/process/last-error.ts';
-import type { FaultFile } from '../../cluster/threads/fault-file.ts';
+import type { FaultFile } from '../../cluster/runtime/fault-file.ts';
 import type { Fault } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';

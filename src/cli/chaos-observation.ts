@@ -1,4 +1,4 @@
-import { readLedger } from '../../cluster/threads/fault-file.ts';
+import { readLedger } from '../../cluster/runtime/fault-file.ts';
 import type { StepCommitted } from '../experiment/event.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { CommitSeen, Observation } from '../fault/verdict.ts';

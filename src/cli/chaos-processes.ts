@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isStopCode } from '../../cluster/host/ending.ts';
-import { type FaultFile, faultsVariable } from '../../cluster/threads/fault-file.ts';
+import { type FaultFile, faultsVariable } from '../../cluster/runtime/fault-file.ts';
 import type { Fault } from '../fault/plan.ts';
 import type { SeenEvent } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';

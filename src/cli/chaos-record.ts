@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { absoluteMs } from '../../cluster/threads/fault-file.ts';
+import { absoluteMs } from '../../cluster/runtime/fault-file.ts';
 import { keyOf } from '../experiment/same-run.ts';
 import { formatTopology } from '../fabric/torus.ts';
 import type { FaultOutcome, Observation, Verdict } from '../fault/verdict.ts';

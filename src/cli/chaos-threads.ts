@@ -1,4 +1,4 @@
-import { absoluteMs } from '../../cluster/threads/fault-file.ts';
+import { absoluteMs } from '../../cluster/runtime/fault-file.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
 import type { OpenedRun } from '../experiment/open-run.ts';
 import { train } from '../experiment/train.ts';

@@ -1,5 +1,4 @@
 import type { ArrayShape, Shape } from '../numerics/shape.ts';
-import type { Arranging } from './ops/arrange.ts';
 import type { Binary } from './ops/binary.ts';
 import type { Collective } from './ops/collective.ts';
 import type { Contraction } from './ops/contraction.ts';
@@ -7,20 +6,11 @@ import type { Elementwise } from './ops/elementwise.ts';
 import type { Host } from './ops/host.ts';
 import type { Leaf, Parameter } from './ops/leaf.ts';
 import type { Random } from './ops/random.ts';
+import type { Rearranging } from './ops/rearranging.ts';
 import type { Reduction } from './ops/reduction.ts';
 import type { Structure } from './ops/structure.ts';
 import type { Unary } from './ops/unary.ts';
 
-export type {
-  Broadcast,
-  Concatenate,
-  Iota,
-  Pad,
-  Reshape,
-  Reverse,
-  Slice,
-  Transpose,
-} from './ops/arrange.ts';
 export { type Binary, type BinaryOpcode, binaryOpcodes } from './ops/binary.ts';
 export type { AllReduce } from './ops/collective.ts';
 export type {
@@ -33,6 +23,16 @@ export type { Clamp, Compare, Convert, Select } from './ops/elementwise.ts';
 export type { AfterAll, Infeed, Outfeed } from './ops/host.ts';
 export type { Constant, Parameter } from './ops/leaf.ts';
 export type { RngBitGenerator } from './ops/random.ts';
+export type {
+  Broadcast,
+  Concatenate,
+  Iota,
+  Pad,
+  Reshape,
+  Reverse,
+  Slice,
+  Transpose,
+} from './ops/rearranging.ts';
 export type { Reduce, ReduceWindow, SelectAndScatter } from './ops/reduction.ts';
 export type { Fusion, GetTupleElement, Tuple } from './ops/structure.ts';
 export { type Unary, type UnaryOpcode, unaryOpcodes } from './ops/unary.ts';
@@ -48,7 +48,7 @@ export type HloInstruction =
   | Unary
   | Binary
   | Elementwise
-  | Arranging
+  | Rearranging
   | Contraction
   | Reduction
   | Random

@@ -1,6 +1,5 @@
 import { computedTypes, type ElementType } from '../numerics/element-type.ts';
 import type { HloInstruction, InstructionOf, Opcode } from './instruction.ts';
-import { arrangingDefinitions } from './ops/arrange.ts';
 import { type BinaryOpcode, binaryDefinitions } from './ops/binary.ts';
 import { collectiveDefinitions } from './ops/collective.ts';
 import { contractionDefinitions } from './ops/contraction.ts';
@@ -9,6 +8,7 @@ import { elementwiseDefinitions } from './ops/elementwise.ts';
 import { hostDefinitions } from './ops/host.ts';
 import { leafDefinitions } from './ops/leaf.ts';
 import { randomDefinitions } from './ops/random.ts';
+import { rearrangingDefinitions } from './ops/rearranging.ts';
 import { reductionDefinitions } from './ops/reduction.ts';
 import { structureDefinitions } from './ops/structure.ts';
 import { type UnaryOpcode, unaryDefinitions } from './ops/unary.ts';
@@ -18,7 +18,7 @@ const definitions: { readonly [O in Opcode]: Definition<InstructionOf<O>> } = {
   ...unaryDefinitions,
   ...binaryDefinitions,
   ...elementwiseDefinitions,
-  ...arrangingDefinitions,
+  ...rearrangingDefinitions,
   ...contractionDefinitions,
   ...reductionDefinitions,
   ...randomDefinitions,

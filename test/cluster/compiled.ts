@@ -4,7 +4,7 @@ import { assert } from '../../src/numerics/assert.ts';
 
 /** Fails if `dist` (compiled files, which threads run) is missing. `npm test` builds `dist`. */
 export function requireCompiled(): void {
-  compiled('cluster/threads/worker.js');
+  compiled('cluster/runtime/worker.js');
 }
 
 /** Returns the path of a compiled file, such as `src/cli/main.js`. Fails if it is missing. */

@@ -98,7 +98,7 @@ function planGroups(entry: HloComputation, supports: FusedLoopSupport): Plan {
 }
 
 /** Families of the instructions that fused loops compute. */
-const fusible: ReadonlySet<Family> = new Set(['elementwise', 'arranging', 'reduction']);
+const fusible: ReadonlySet<Family> = new Set(['elementwise', 'rearranging', 'reduction']);
 
 function isFusible(it: HloInstruction): boolean {
   return fusible.has(familyOf(it));

@@ -134,7 +134,7 @@ function foldConstants(it: HloInstruction): HloInstruction | undefined {
  */
 function isFoldable(it: HloInstruction): boolean {
   const family = familyOf(it);
-  if (family === 'arranging') return it.opcode !== 'iota' && it.opcode !== 'broadcast';
+  if (family === 'rearranging') return it.opcode !== 'iota' && it.opcode !== 'broadcast';
   return family === 'elementwise' || it.opcode === 'reduce';
 }
 

@@ -21,7 +21,7 @@ export type Definition<I extends HloInstruction = HloInstruction> = Traits<I> & 
  * - `leaf`: a value from outside of the computation;
  * - `elementwise`: each element of the result depends on the elements of the operands at the same
  *   index;
- * - `arranging`: moves or repeats elements without changing them, or counts indices;
+ * - `rearranging`: moves or repeats elements without changing them, or counts indices;
  * - `contraction`: sums of products, for the matrix unit;
  * - `reduction`: folds elements with a computation;
  * - `random`: makes random bits;
@@ -32,7 +32,7 @@ export type Definition<I extends HloInstruction = HloInstruction> = Traits<I> & 
 export type Family =
   | 'leaf'
   | 'elementwise'
-  | 'arranging'
+  | 'rearranging'
   | 'contraction'
   | 'reduction'
   | 'random'

@@ -1,8 +1,8 @@
 import { elementTypes } from '../../numerics/element-type.ts';
 import { arrayShape, type Shape, sameDims, sameShape, shapeText } from '../../numerics/shape.ts';
-import { bitcastOf, selectOf } from '../evaluate/arrange.ts';
 import { comparison, conversion } from '../evaluate/elementwise.ts';
 import { mapped } from '../evaluate/mapped.ts';
+import { bitcastOf, selectOf } from '../evaluate/rearranging.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
 import { field, word } from '../text/attribute.ts';

@@ -9,7 +9,7 @@ import {
   hasGreeting,
   newRequests,
 } from '../../../cluster/containers/request.ts';
-import { readFaults } from '../../../cluster/threads/fault-file.ts';
+import { readFaults } from '../../../cluster/runtime/fault-file.ts';
 import type { Due } from '../../../src/fault/injector.ts';
 import { compiled } from '../compiled.ts';
 

@@ -9,7 +9,7 @@ import { connectTensors, type TensorOffer } from '../../../cluster/net/tensor-so
 import { Token } from '../../../cluster/net/token.ts';
 import { Carrier, type CarrierOptions } from '../../../cluster/process/carrier.ts';
 import { layOutProcess } from '../../../cluster/process/layout.ts';
-import { allocate } from '../../../cluster/threads/layout.ts';
+import { allocate } from '../../../cluster/runtime/layout.ts';
 import { podTorus } from '../../../src/fabric/torus.ts';
 
 const token = new Token(Buffer.from('a token that only tests know'));

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { layOutProcess } from '../../../cluster/process/layout.ts';
 import { Loader } from '../../../cluster/process/loader.ts';
-import { infeedGeometry } from '../../../cluster/threads/layout.ts';
+import { infeedGeometry } from '../../../cluster/runtime/layout.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
 import { fillScratch, fillStep } from '../../../src/data/fill.ts';
 import { InfeedQueue } from '../../../src/data/infeed.ts';

@@ -17,7 +17,7 @@ import {
   reverseOf,
   sliceOf,
   transposeOf,
-} from '../evaluate/arrange.ts';
+} from '../evaluate/rearranging.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, HloInstruction, InstructionBase } from '../instruction.ts';
 import { type Attribute, type Codec, field, integer, integers } from '../text/attribute.ts';
@@ -36,7 +36,7 @@ import {
 import type { Definition, DefinitionsOf } from './definition.ts';
 
 /** Operations that move or repeat elements without changing them, or count indices. */
-export type Arranging =
+export type Rearranging =
   | Iota
   | Broadcast
   | Reshape
@@ -107,27 +107,27 @@ export interface Reverse extends InstructionBase<'reverse'> {
 }
 
 const iota: Definition<Iota> = {
-  family: 'arranging',
+  family: 'rearranging',
   attributes: [field('iota_dimension', 'dimension', integer)],
   infer: iotaShape,
   evaluate: (it) => iotaOf(it.shape, it.dimension),
 };
 
 const broadcast: Definition<Broadcast> = {
-  family: 'arranging',
+  family: 'rearranging',
   attributes: [field('dimensions', 'dimensions', integers)],
   infer: broadcastShape,
   evaluate: (it, [x]) => broadcastOf(it, literalOf(x!)),
 };
 
 const reshape: Definition<Reshape> = {
-  family: 'arranging',
+  family: 'rearranging',
   infer: reshapeShape,
   evaluate: (it, [x]) => reshapeOf(it.shape, literalOf(x!)),
 };
 
 const transpose: Definition<Transpose> = {
-  family: 'arranging',
+  family: 'rearranging',
   attributes: [field('dimensions', 'permutation', integers)],
   infer: transposeShape,
   evaluate: (it, [x]) => transposeOf(it, literalOf(x!)),
@@ -147,7 +147,7 @@ const ranges: Attribute<Slice> = {
 };
 
 const slice: Definition<Slice> = {
-  family: 'arranging',
+  family: 'rearranging',
   attributes: [ranges],
   infer: sliceShape,
   evaluate: (it, [x]) => sliceOf(it, literalOf(x!)),
@@ -171,7 +171,7 @@ const padding: Attribute<Pad> = {
 };
 
 const pad: Definition<Pad> = {
-  family: 'arranging',
+  family: 'rearranging',
   attributes: [padding],
   infer: padShape,
   evaluate: (it, [x, value]) => padOf(it, literalOf(x!), literalOf(value!)),
@@ -189,14 +189,14 @@ const oneDimension: Codec<number> = {
 };
 
 const concatenate: Definition<Concatenate> = {
-  family: 'arranging',
+  family: 'rearranging',
   attributes: [field('dimensions', 'dimension', oneDimension)],
   infer: concatenateShape,
   evaluate: (it, operands) => concatenateOf(it, operands.map(literalOf)),
 };
 
 const reverse: Definition<Reverse> = {
-  family: 'arranging',
+  family: 'rearranging',
   attributes: [field('dimensions', 'dimensions', integers)],
   infer: (it) => {
     expectOperands(it, 1);
@@ -206,8 +206,8 @@ const reverse: Definition<Reverse> = {
   evaluate: (it, [x]) => reverseOf(it, literalOf(x!)),
 };
 
-/** Definitions of {@link Arranging}. */
-export const arrangingDefinitions: DefinitionsOf<Arranging> = {
+/** Definitions of {@link Rearranging}. */
+export const rearrangingDefinitions: DefinitionsOf<Rearranging> = {
   iota,
   broadcast,
   reshape,

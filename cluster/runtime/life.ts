@@ -38,12 +38,15 @@ export interface LifeEvents {
   failed(error: unknown): void;
 }
 
+/** File, in the folder `cluster`, whose default export a thread runs. */
+export type EntryFile = 'runtime/worker' | 'threads/loader';
+
 /**
  * Starts a new thread that runs `task`. All failures, including a failed start, are reported
  * through `events`; the function itself does not throw.
  */
 export function startTaskThread(
-  file: 'worker' | 'loader',
+  file: EntryFile,
   task: unknown,
   transferList: Transferable[],
   events: LifeEvents,
@@ -155,13 +158,10 @@ function optimizeInPlace(): void {
   if (major < 24) v8.setFlagsFromString('--no-concurrent-recompilation');
 }
 
-/**
- * Returns the path of a thread's compiled entry file. If this file runs compiled, the entry file
- * lies beside it. If this file runs as TypeScript, the entry file lies in `dist`.
- */
-function compiledPath(file: 'worker' | 'loader'): string {
+/** Returns the path of a thread's compiled entry file, which lies in `dist`. */
+function compiledPath(file: EntryFile): string {
   const compiled = import.meta.url.endsWith('.ts')
-    ? `../../dist/cluster/threads/${file}.js`
-    : `./${file}.js`;
+    ? `../../dist/cluster/${file}.js`
+    : `../${file}.js`;
   return fileURLToPath(new URL(compiled, import.meta.url));
 }
