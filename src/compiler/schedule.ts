@@ -1,5 +1,6 @@
 import type { AllReduce, HloComputation, HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
+import { loweringOf } from './lowering/table.ts';
 
 /**
  * An entry of the schedule. `run` executes the instruction; for an all-reduce, `run` only starts
@@ -102,8 +103,9 @@ function withWaits(order: readonly HloInstruction[], root: HloInstruction): Sche
   }
 }
 
-function renames({ opcode }: HloInstruction): boolean {
-  return opcode === 'tuple' || opcode === 'get-tuple-element' || opcode === 'reshape';
+/** True for an instruction that only gives another name to arrays. */
+function renames(it: HloInstruction): boolean {
+  return loweringOf(it).name !== undefined;
 }
 
 /**

@@ -2,13 +2,13 @@ import { getTupleElement } from '../../hlo/build.ts';
 import type { HloComputation, HloInstruction, SelectAndScatter } from '../../hlo/instruction.ts';
 import { postOrder } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
-import { arrayOf } from './element.ts';
 import type { FusedLoop } from './fused-loop.ts';
 import { type HelperName, helperFunctions } from './helpers.ts';
 import { type Context, type Target, writeDraft, writeNest } from './nest.ts';
 import type { Notes } from './notes.ts';
 import { tilesExactly, writeScatter, writeTiles } from './scatter.ts';
 import { FunctionBuilder } from './ssa.ts';
+import { arrayOf } from './value.ts';
 import { encodeModule, type WasmFunction } from './wasm.ts';
 
 /**

@@ -1,8 +1,5 @@
-import type { BinaryOpcode, Compare, UnaryOpcode } from '../../hlo/instruction.ts';
-import { assert, unreachable } from '../../numerics/assert.ts';
-import { type ElementType, elementTypes } from '../../numerics/element-type.ts';
+import type { ElementType } from '../../numerics/element-type.ts';
 import { bitsFromF32, type F32Ops, f32FromBits } from '../../numerics/f32-ops.ts';
-import * as transcendental from '../../numerics/transcendental.ts';
 import { type HelperName, helperCall } from './helpers.ts';
 import type { FunctionBuilder, Node } from './ssa.ts';
 import { type SimdOpcode, simdCode, wordBytes } from './wasm.ts';
@@ -17,13 +14,14 @@ import { type SimdOpcode, simdCode, wordBytes } from './wasm.ts';
 /** Writes element-wise operations on the four SIMD lanes of a v128. */
 export class Lanes {
   readonly #to: FunctionBuilder;
-  readonly #f32: F32Ops<Node>;
+  /** Operations on the f32 values, or on the 32-bit integers, in the lanes. */
+  readonly f32: F32Ops<Node>;
   readonly #helpers: Set<HelperName>;
 
   /** `helpers` collects the names of the helper functions that the code calls. */
   constructor(to: FunctionBuilder, helpers: Set<HelperName>) {
     this.#to = to;
-    this.#f32 = this.#f32Ops();
+    this.f32 = this.#f32Ops();
     this.#helpers = helpers;
   }
 
@@ -56,68 +54,13 @@ export class Lanes {
     return onTrue === onFalse ? onTrue : this.op('bitSelect', onTrue, onFalse, mask);
   }
 
-  unary(opcode: UnaryOpcode, type: ElementType, x: Node): Node {
-    if (opcode === 'is-finite') {
-      return this.op('f32x4Lt', this.op('f32x4Abs', x), this.bits(bitsFromF32(Infinity)));
-    }
-    if (opcode === 'not') return this.op('not', x);
-    if (isFloat(type)) return this.rounded(type, this.#floatUnary(opcode, x));
-    return this.#integerUnary(opcode, x);
-  }
-
-  binary(opcode: BinaryOpcode, type: ElementType, a: Node, b: Node): Node {
-    if (isFloat(type)) return this.rounded(type, this.#floatBinary(opcode, a, b));
-    if (type === 'pred') return this.#predBinary(opcode, a, b);
-    return this.#integerBinary(opcode, type === 's32', a, b);
-  }
-
-  compare(direction: Compare['direction'], type: ElementType, a: Node, b: Node): Node {
-    const prefix = isFloat(type) ? 'f32x4' : 'i32x4';
-    // A pred is a mask and is compared as unsigned, so that true (all ones) is greater than false
-    // (0).
-    const suffix = isFloat(type) ? '' : type === 's32' ? 'S' : 'U';
-    switch (direction) {
-      case 'EQ':
-        return this.op(`${prefix}Eq`, a, b);
-      case 'NE':
-        return this.op(`${prefix}Ne`, a, b);
-      case 'LT':
-        return this.op(`${prefix}Lt${suffix}` as SimdOpcode, a, b);
-      case 'LE':
-        return this.op(`${prefix}Le${suffix}` as SimdOpcode, a, b);
-      case 'GT':
-        return this.op(`${prefix}Gt${suffix}` as SimdOpcode, a, b);
-      case 'GE':
-        return this.op(`${prefix}Ge${suffix}` as SimdOpcode, a, b);
-      default:
-        return unreachable(direction);
-    }
-  }
-
-  clamp(type: ElementType, low: Node, x: Node, high: Node): Node {
-    return this.binary('minimum', type, this.binary('maximum', type, low, x), high);
-  }
-
-  convert(from: ElementType, to: ElementType, x: Node): Node {
-    if (from === 'pred') return this.#fromPred(to, x);
-    const zero = this.bits(0);
-    if (to === 'pred') return this.op(isFloat(from) ? 'f32x4Ne' : 'i32x4Ne', x, zero);
-    if (isFloat(from) && isFloat(to)) return this.rounded(to, x);
-    if (isFloat(from)) {
-      return this.op(to === 's32' ? 'i32x4TruncSatF32x4S' : 'i32x4TruncSatF32x4U', x);
-    }
-    if (!isFloat(to)) return x;
-    const exact = from === 's32' ? 'f32x4ConvertI32x4S' : 'f32x4ConvertI32x4U';
-    return this.rounded(to, this.op(exact, x));
-  }
-
   /**
    * Returns code that rounds an f32 to the nearest value of the given type. If the type is `bf16`,
    * the code rounds as numerics/bf16.ts does. For any other type returns `x` unchanged.
    */
   rounded(type: ElementType, x: Node): Node {
     if (type !== 'bf16') return x;
-    const o = this.#f32;
+    const o = this.f32;
     const odd = o.and(o.shrU(x, 16), o.constI32(1));
     const sum = o.addI(o.addI(x, o.constI32(0x7fff)), odd);
     const near = o.and(sum, o.constI32(0xffff_0000));
@@ -128,160 +71,14 @@ export class Lanes {
     return o.select(o.eq(x, x), finite, quiet);
   }
 
-  #fromPred(to: ElementType, x: Node): Node {
-    if (to === 'pred') return x;
-    return this.op('and', x, this.bits(isFloat(to) ? bitsFromF32(1) : 1));
-  }
-
-  #floatUnary(opcode: UnaryOpcode, x: Node): Node {
-    const o = this.#f32;
-    switch (opcode) {
-      case 'abs':
-        return o.abs(x);
-      case 'ceil':
-        return this.op('f32x4Ceil', x);
-      case 'cosine':
-        return transcendental.cos(o, x);
-      case 'exponential':
-        return transcendental.exp(o, x);
-      case 'exponential-minus-one':
-        return transcendental.expm1(o, x);
-      case 'floor':
-        return this.op('f32x4Floor', x);
-      case 'log':
-        return transcendental.log(o, x);
-      case 'log-plus-one':
-        return transcendental.log1p(o, x);
-      case 'logistic':
-        return transcendental.logistic(o, x);
-      case 'negate':
-        return o.neg(x);
-      case 'round-nearest-even':
-        return o.nearest(x);
-      case 'rsqrt':
-        return transcendental.rsqrt(o, x);
-      case 'sign': {
-        const one = o.or(o.constF32(1), o.and(x, o.constI32(0x8000_0000)));
-        return o.select(o.lt(o.constF32(0), o.abs(x)), one, x);
-      }
-      case 'sine':
-        return transcendental.sin(o, x);
-      case 'sqrt':
-        return o.sqrt(x);
-      case 'tanh':
-        return transcendental.tanh(o, x);
-      case 'is-finite':
-      case 'not':
-        return assert(false, `${opcode} gives no float`) as never;
-      default:
-        return unreachable(opcode);
-    }
-  }
-
-  #integerUnary(opcode: UnaryOpcode, x: Node): Node {
-    switch (opcode) {
-      case 'abs':
-        return this.op('i32x4Abs', x);
-      case 'negate':
-        return this.op('i32x4Neg', x);
-      case 'sign': {
-        const zero = this.bits(0);
-        return this.op('i32x4Sub', this.op('i32x4LtS', x, zero), this.op('i32x4GtS', x, zero));
-      }
-      default:
-        return assert(false, `${opcode} takes no integers`) as never;
-    }
-  }
-
-  #floatBinary(opcode: BinaryOpcode, a: Node, b: Node): Node {
-    const o = this.#f32;
-    switch (opcode) {
-      case 'add':
-        return o.add(a, b);
-      case 'subtract':
-        return o.sub(a, b);
-      case 'multiply':
-        return o.mul(a, b);
-      case 'divide':
-        return o.div(a, b);
-      case 'maximum':
-        return this.#extreme('max', a, b);
-      case 'minimum':
-        return this.#extreme('min', a, b);
-      case 'power':
-        return transcendental.power(o, a, b);
-      case 'remainder':
-        return this.#eachLane('f32Remainder', a, b);
-      case 'and':
-      case 'or':
-      case 'xor':
-      case 'shift-left':
-      case 'shift-right-arithmetic':
-      case 'shift-right-logical':
-        return assert(false, `${opcode} takes no floats`) as never;
-      default:
-        return unreachable(opcode);
-    }
-  }
-
-  #predBinary(opcode: BinaryOpcode, a: Node, b: Node): Node {
-    switch (opcode) {
-      case 'and':
-      case 'minimum':
-        return this.op('and', a, b);
-      case 'or':
-      case 'maximum':
-        return this.op('or', a, b);
-      case 'xor':
-        return this.op('xor', a, b);
-      default:
-        return assert(false, `${opcode} takes no pred`) as never;
-    }
-  }
-
-  #integerBinary(opcode: BinaryOpcode, isSigned: boolean, a: Node, b: Node): Node {
-    switch (opcode) {
-      case 'add':
-        return this.op('i32x4Add', a, b);
-      case 'subtract':
-        return this.op('i32x4Sub', a, b);
-      case 'multiply':
-        return this.op('i32x4Mul', a, b);
-      case 'divide':
-        return this.#eachLane(isSigned ? 's32Divide' : 'u32Divide', a, b);
-      case 'remainder':
-        return this.#eachLane(isSigned ? 's32Remainder' : 'u32Remainder', a, b);
-      case 'maximum':
-        return this.op(isSigned ? 'i32x4MaxS' : 'i32x4MaxU', a, b);
-      case 'minimum':
-        return this.op(isSigned ? 'i32x4MinS' : 'i32x4MinU', a, b);
-      case 'and':
-        return this.op('and', a, b);
-      case 'or':
-        return this.op('or', a, b);
-      case 'xor':
-        return this.op('xor', a, b);
-      case 'shift-left':
-        return this.#shift('i32x4Shl', 'shiftLeft', a, b);
-      case 'shift-right-arithmetic':
-        return this.#shift('i32x4ShrS', 'shiftRightArithmetic', a, b);
-      case 'shift-right-logical':
-        return this.#shift('i32x4ShrU', 'shiftRightLogical', a, b);
-      case 'power':
-        return assert(false, 'power takes no integers') as never;
-      default:
-        return unreachable(opcode);
-    }
-  }
-
   /**
    * Shifts each lane of `a` by the count in the same lane of `b`. A SIMD shift has one count for
    * all lanes, so it is used only if `b` is one constant of at most 31. In all other cases a helper
    * function shifts each lane separately.
    */
-  #shift(opcode: SimdOpcode, helper: HelperName, a: Node, b: Node): Node {
+  shift(opcode: SimdOpcode, helper: HelperName, a: Node, b: Node): Node {
     const count = splatConstant(b);
-    if (count === undefined || count > 31) return this.#eachLane(helper, a, b);
+    if (count === undefined || count > 31) return this.eachLane(helper, a, b);
     return this.op(opcode, a, this.#to.i32(count));
   }
 
@@ -312,7 +109,7 @@ export class Lanes {
   }
 
   /** Calls a helper function for each lane. */
-  #eachLane(helper: HelperName, a: Node, b: Node): Node {
+  eachLane(helper: HelperName, a: Node, b: Node): Node {
     this.#helpers.add(helper);
     const lane = (i: number): Node =>
       this.#to.node('i32', helperCall(helper), this.extract(a, i), this.extract(b, i));
@@ -357,10 +154,6 @@ export class Lanes {
       i32FromF32Trunc: on('i32x4TruncSatF32x4S'),
     };
   }
-}
-
-function isFloat(type: ElementType): boolean {
-  return elementTypes[type].kind === 'float';
 }
 
 /**

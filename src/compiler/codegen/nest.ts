@@ -16,10 +16,11 @@ import {
   type Variable,
   variable,
 } from './affine.ts';
-import { arrayOf, Elements, type Merges, type Point, pick } from './element.ts';
+import { Elements } from './element.ts';
 import type { HelperName } from './helpers.ts';
 import { largestFunction, Notes } from './notes.ts';
 import { type Block, FunctionBuilder, type Node, type Store } from './ssa.ts';
+import { arrayOf, type Merges, type Point, pick } from './value.ts';
 
 /**
  * A target (output) of a fused loop, and the index of the function parameter that holds the byte

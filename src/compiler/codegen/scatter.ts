@@ -3,16 +3,7 @@ import { at } from '../../numerics/assert.ts';
 import { elementBytes } from '../../numerics/element-type.ts';
 import { product } from '../../numerics/shape.ts';
 import { constant, type Variable } from './affine.ts';
-import {
-  arrayOf,
-  Elements,
-  each,
-  type Point,
-  pick,
-  positions,
-  type Value,
-  windowPlaces,
-} from './element.ts';
+import { Elements } from './element.ts';
 import {
   boxOf,
   type Context,
@@ -26,12 +17,8 @@ import {
 } from './nest.ts';
 import { Notes } from './notes.ts';
 import type { Block, Node } from './ssa.ts';
-
-/**
- * Largest window of a select-and-scatter, in positions. The limit bounds the size of the code,
- * which has a part for each position.
- */
-export const mostScatterPositions = 128;
+import { arrayOf, each, type Point, pick, type Value } from './value.ts';
+import { positions, windowPlaces } from './window.ts';
 
 /** True if the windows of a select-and-scatter cover every element of the operand exactly once. */
 export function tilesExactly(it: SelectAndScatter): boolean {

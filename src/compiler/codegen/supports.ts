@@ -1,14 +1,15 @@
 import type { HloComputation, HloInstruction, SelectAndScatter } from '../../hlo/instruction.ts';
 import { postOrder } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
-import { computedTypes } from '../../numerics/element-type.ts';
-import { elementCount, isArray, product, type Shape, shapeText } from '../../numerics/shape.ts';
-import { arrayOf } from './element.ts';
+import { elementCount, isArray } from '../../numerics/shape.ts';
+import { arrayRefusal } from '../lowering/loop.ts';
+import { loweringOf } from '../lowering/table.ts';
 import { type NestPlan, planOf, writePlan } from './generate.ts';
 import { indexOf, wholePoint } from './nest.ts';
 import { largestFunction, Notes } from './notes.ts';
-import { mostScatterPositions, tilesExactly } from './scatter.ts';
+import { tilesExactly } from './scatter.ts';
 import { FunctionBuilder } from './ssa.ts';
+import { arrayOf } from './value.ts';
 
 /**
  * Returns true if a computation can be a fused loop, otherwise the reason in a few words. Refused
@@ -63,62 +64,35 @@ export function inPlace(body: HloComputation, target: number): readonly number[]
     .map(({ index }) => index);
 }
 
+/**
+ * Returns the reason why a fused loop cannot compute `it`, or undefined if it can. The table of
+ * lowerings (lowering/table.ts) has the conditions of each opcode.
+ */
 function refusalOf(it: HloInstruction, isRoot: boolean): string | undefined {
-  switch (it.opcode) {
-    case 'tuple':
-      return isRoot && it.operands.every(({ shape }) => isArray(shape))
-        ? undefined
-        : 'a nested tuple';
-    case 'constant':
-      return new Set(it.value.data).size <= 1 ? arrayRefusal(it.shape) : 'a constant array';
-    case 'get-tuple-element':
-      return at(it.operands, 0).opcode === 'reduce'
-        ? arrayRefusal(it.shape)
-        : 'an element of a tuple';
-    case 'reduce':
-      return scalarRefusal(it.body);
-    case 'reduce-window':
-      return scalarRefusal(it.body);
-    case 'select-and-scatter': {
-      const size = product(it.window.map((window) => window.size));
-      if (size > mostScatterPositions) return `a window of ${size} elements`;
-      return scalarRefusal(it.select) ?? scalarRefusal(it.scatter);
-    }
-    case 'dot':
-    case 'convolution':
-    case 'rng-bit-generator':
-    case 'all-reduce':
-    case 'after-all':
-    case 'infeed':
-    case 'outfeed':
-    case 'fusion':
-      return `the opcode ${it.opcode}`;
-    default:
-      return arrayRefusal(it.shape);
-  }
-}
-
-function arrayRefusal(shape: Shape): string | undefined {
-  return isArray(shape) && computedTypes.includes(shape.type)
-    ? undefined
-    : `a value of ${shapeText(shape)}`;
+  const { loop } = loweringOf(it);
+  if (loop === undefined) return `the opcode ${it.opcode}`;
+  if (loop.refusal === undefined) return arrayRefusal(it.shape);
+  return loop.refusal(it as never, { isRoot, ofBody: bodyRefusal, hasElements });
 }
 
 /**
  * Returns the reason why the body of a reduction is refused, or undefined if it is accepted. A body
  * may compute with scalars only.
  */
-function scalarRefusal(body: HloComputation): string | undefined {
+function bodyRefusal(body: HloComputation): string | undefined {
   for (const it of postOrder(body.root)) {
     if (it.opcode === 'tuple' && it === body.root) continue;
-    if (!isArray(it.shape) || it.shape.dims.length > 0) return `${it.opcode} in ${body.name}`;
-    if (it.opcode === 'reduce' || it.opcode === 'select-and-scatter') {
-      return `${it.opcode} in ${body.name}`;
-    }
+    const isScalar = isArray(it.shape) && it.shape.dims.length === 0;
+    if (!isScalar || loweringOf(it).loop?.hasLoops) return `${it.opcode} in ${body.name}`;
     const reason = refusalOf(it, false);
     if (reason !== undefined) return reason;
   }
   return undefined;
+}
+
+/** True if the code of `it` in a loop gives several elements, one for each array of a tuple. */
+function hasElements(it: HloInstruction): boolean {
+  return loweringOf(it).loop?.elements !== undefined;
 }
 
 function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {

@@ -1,0 +1,103 @@
+import type { HloInstruction, InstructionOf, Opcode } from '../hlo/instruction.ts';
+import { postOrder } from '../hlo/traverse.ts';
+import { at } from '../numerics/assert.ts';
+import { elementCount, isArray } from '../numerics/shape.ts';
+
+/**
+ * Work of an opcode on the vector unit, for the cost model. `flops` returns how many operations one
+ * core executes for an instruction. `none` is the reason why an opcode executes no operations there.
+ */
+export type Work<O extends Opcode> =
+  | { readonly flops: (it: InstructionOf<O>) => number }
+  | { readonly none: string };
+
+const perResult = { flops: elementsOf };
+const perInput = { flops: (it: HloInstruction): number => elementsOf(at(it.operands, 0)) };
+const moves = { none: 'moves elements, which the bytes read and written stand for' };
+const converts = { none: 'changes the form of elements as they are loaded and stored' };
+const names = { none: 'only names values' };
+const matmul = { none: 'runs on the MXU, and its work follows from the sizes of the matmul' };
+const transfer = { none: 'moves data of the host, and its work follows from the bytes' };
+
+/**
+ * The work of every opcode. An arithmetic instruction counts one operation for each element of its
+ * result. A reduction counts one operation for each element of its input.
+ */
+export const work: { readonly [O in Opcode]: Work<O> } = {
+  parameter: names,
+  constant: names,
+  iota: { none: 'takes the counter of a loop, which is there anyway' },
+
+  abs: perResult,
+  ceil: perResult,
+  cosine: perResult,
+  exponential: perResult,
+  'exponential-minus-one': perResult,
+  floor: perResult,
+  'is-finite': perResult,
+  log: perResult,
+  'log-plus-one': perResult,
+  logistic: perResult,
+  negate: perResult,
+  not: perResult,
+  'round-nearest-even': perResult,
+  rsqrt: perResult,
+  sign: perResult,
+  sine: perResult,
+  sqrt: perResult,
+  tanh: perResult,
+
+  add: perResult,
+  subtract: perResult,
+  multiply: perResult,
+  divide: perResult,
+  maximum: perResult,
+  minimum: perResult,
+  power: perResult,
+  remainder: perResult,
+  and: perResult,
+  or: perResult,
+  xor: perResult,
+  'shift-left': perResult,
+  'shift-right-arithmetic': perResult,
+  'shift-right-logical': perResult,
+
+  compare: perResult,
+  select: perResult,
+  clamp: perResult,
+  convert: converts,
+  'bitcast-convert': converts,
+
+  broadcast: moves,
+  reshape: moves,
+  transpose: moves,
+  slice: moves,
+  pad: moves,
+  concatenate: moves,
+  reverse: moves,
+
+  dot: matmul,
+  convolution: matmul,
+  reduce: perInput,
+  'reduce-window': perInput,
+  'select-and-scatter': perInput,
+
+  'rng-bit-generator': { none: 'its work follows from the number of random bits' },
+  'all-reduce': { none: 'its work follows from the bytes of its bucket and from the torus' },
+  'after-all': names,
+  infeed: transfer,
+  outfeed: transfer,
+  tuple: names,
+  'get-tuple-element': names,
+  fusion: { flops: ({ body }) => postOrder(body.root).reduce((sum, it) => sum + flopsOf(it), 0) },
+};
+
+/** Returns how many operations an instruction executes on the vector unit of one core. */
+export function flopsOf(it: HloInstruction): number {
+  const entry: Work<never> = work[it.opcode];
+  return 'flops' in entry ? entry.flops(it as never) : 0;
+}
+
+function elementsOf({ shape }: HloInstruction): number {
+  return isArray(shape) ? elementCount(shape) : 0;
+}
