@@ -115,6 +115,8 @@ function probe(): number {
     if (!entries.every((entry) => fits(copy, entry))) return 2;
     writeFileSync(join(copy, 'test/opcode-probe.test.ts'), probeTest);
     const isRight = [isWholeRight(copy), ...entries.map((entry) => isRefused(copy, entry))];
+    const refusals = isRight.slice(1).filter(Boolean).length;
+    say(`${entries.length} places, ${refusals} refusals`);
     return isRight.every(Boolean) ? 0 : 1;
   } finally {
     rmSync(copy, { recursive: true });
@@ -152,7 +154,7 @@ function isRefused(copy: string, left: Entry): boolean {
     say(
       `${isRight ? 'right' : 'wrong'}: without the ${left.name} the compiler ${isRight ? 'refuses' : 'accepts'} it`,
     );
-    if (isRight) say(`       ${errors.split('\\n', 1)[0]}`);
+    if (isRight) say(`       ${firstOf(errors)}`);
     return isRight;
   });
 }
@@ -184,6 +186,11 @@ function errorsIn(copy: string): string {
   writeFileSync(join(copy, config), JSON.stringify({ extends: './tsconfig.json', include }));
   const args = [tool('typescript', 'tsc'), '-p', config];
   return spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8' }).stdout;
+}
+
+/** Returns where the first error is, and its number, such as `src/a.ts(1,2): error TS2741`. */
+function firstOf(errors: string): string {
+  return /^[^:]*: error TS\d+/.exec(errors)?.[0] ?? errors;
 }
 
 /** Runs the test of the opcode. Returns its output if it fails; otherwise an empty text. */
