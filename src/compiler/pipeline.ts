@@ -5,6 +5,7 @@ import { hbmUsableBytesPerCore } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 import { type Assignment, assign } from './assign.ts';
 import type { FusedLoop } from './codegen/fused-loop.ts';
+import { requireCoreTypes } from './core-types.ts';
 import { programBytes } from './hbm.ts';
 import { type Lowered, lower } from './lower.ts';
 import { bucketBytesDefault } from './passes/all-reduce.ts';
@@ -61,6 +62,7 @@ export function compileWith(
 /** Runs all passes. Verifies the module before the first pass and after each pass. */
 function optimize(module: HloModule, options: CompileOptions, { supports }: Codegen): HloModule {
   verify(module);
+  requireCoreTypes(module);
   const bucketBytes = options.bucketBytes ?? bucketBytesDefault;
   let now = module;
   for (const pass of passes({ supports, bucketBytes })) {

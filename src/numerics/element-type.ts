@@ -1,30 +1,9 @@
-/** Element types of HLO, each with its width in bits and its kind. [XLA, xla_data.proto] */
-export const elementTypes: Readonly<Record<ElementType, { bits: number; kind: ElementKind }>> = {
-  pred: { bits: 8, kind: 'pred' },
-  s2: { bits: 2, kind: 'signed' },
-  s4: { bits: 4, kind: 'signed' },
-  s8: { bits: 8, kind: 'signed' },
-  s16: { bits: 16, kind: 'signed' },
-  s32: { bits: 32, kind: 'signed' },
-  s64: { bits: 64, kind: 'signed' },
-  u2: { bits: 2, kind: 'unsigned' },
-  u4: { bits: 4, kind: 'unsigned' },
-  u8: { bits: 8, kind: 'unsigned' },
-  u16: { bits: 16, kind: 'unsigned' },
-  u32: { bits: 32, kind: 'unsigned' },
-  u64: { bits: 64, kind: 'unsigned' },
-  f8e4m3fn: { bits: 8, kind: 'float' },
-  f8e5m2: { bits: 8, kind: 'float' },
-  bf16: { bits: 16, kind: 'float' },
-  f16: { bits: 16, kind: 'float' },
-  f32: { bits: 32, kind: 'float' },
-  f64: { bits: 64, kind: 'float' },
-  c64: { bits: 64, kind: 'complex' },
-  c128: { bits: 128, kind: 'complex' },
-};
+import { bf16FromF32, f32FromBf16 } from './bf16.ts';
+import { decodeSmallFloat, encodeSmallFloat, type SmallFloat } from './small-float.ts';
 
 /** Interpretation of the bits of an element. */
 export type ElementKind = 'pred' | 'signed' | 'unsigned' | 'float' | 'complex';
+
 /** Name of an element type, in XLA's spelling. */
 export type ElementType =
   | 'pred'
@@ -40,8 +19,13 @@ export type ElementType =
   | 'u16'
   | 'u32'
   | 'u64'
-  | 'f8e4m3fn'
   | 'f8e5m2'
+  | 'f8e4m3'
+  | 'f8e4m3fn'
+  | 'f8e3m4'
+  | 'f8e4m3b11fnuz'
+  | 'f8e5m2fnuz'
+  | 'f8e4m3fnuz'
   | 'bf16'
   | 'f16'
   | 'f32'
@@ -49,10 +33,129 @@ export type ElementType =
   | 'c64'
   | 'c128';
 
-/** Element types with arithmetic. The verifier refuses a module that uses any other type. */
-export type ComputedType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
-/** All values of {@link ComputedType}. */
-export const computedTypes: readonly ElementType[] = ['pred', 's32', 'u32', 'bf16', 'f32'];
+/** Elements of an array in memory, for the types whose elements are numbers of JavaScript. */
+export type NumberArray =
+  | Float64Array
+  | Float32Array
+  | Int32Array
+  | Uint32Array
+  | Int16Array
+  | Uint16Array
+  | Int8Array
+  | Uint8Array;
+
+/** What is known of an element type. [XLA, xla_data.proto] */
+export interface ElementTraits {
+  /** Width in bits. An element of less than 8 bits takes a byte in memory. */
+  readonly bits: number;
+  readonly kind: ElementKind;
+  /**
+   * How elements that are numbers of JavaScript are stored. Undefined for a type whose elements are
+   * not: 64-bit integers and complex numbers.
+   */
+  readonly numbers?: NumberTraits;
+}
+
+/** How the elements of a type are stored and rounded, as numbers of JavaScript. */
+export interface NumberTraits {
+  /** Returns memory for `count` elements, all zero. */
+  storage(count: number): NumberArray;
+  /** Returns what memory holds for a number: the nearest element, or for integers the lowest bits. */
+  encode(value: number): number;
+  /** Returns the number that memory holds as `stored`. */
+  decode(stored: number): number;
+  /** Least and greatest number of an integer type, or of pred. */
+  readonly range?: { readonly least: number; readonly most: number };
+}
+
+const same = (value: number): number => value;
+
+function signed(bits: number, storage: NumberTraits['storage']): ElementTraits {
+  const unused = 32 - bits;
+  const encode = (value: number): number => (value << unused) >> unused;
+  const range = { least: -(2 ** (bits - 1)), most: 2 ** (bits - 1) - 1 };
+  return { bits, kind: 'signed', numbers: { storage, encode, decode: same, range } };
+}
+
+function unsigned(bits: number, storage: NumberTraits['storage']): ElementTraits {
+  const unused = 32 - bits;
+  const encode = (value: number): number => (value << unused) >>> unused;
+  const range = { least: 0, most: 2 ** bits - 1 };
+  return { bits, kind: 'unsigned', numbers: { storage, encode, decode: same, range } };
+}
+
+function float(bits: number, numbers: NumberTraits): ElementTraits {
+  return { bits, kind: 'float', numbers };
+}
+
+function smallFloat(bits: number, format: SmallFloat): ElementTraits {
+  return float(bits, {
+    storage: bits === 8 ? bytes : halves,
+    encode: (value) => encodeSmallFloat(format, value),
+    decode: (code) => decodeSmallFloat(format, code),
+  });
+}
+
+function f8(exponentBits: number, bias: number, special: SmallFloat['special']): ElementTraits {
+  return smallFloat(8, { exponentBits, mantissaBits: 7 - exponentBits, bias, special });
+}
+
+const bytes = (count: number): Uint8Array => new Uint8Array(count);
+const signedBytes = (count: number): Int8Array => new Int8Array(count);
+const halves = (count: number): Uint16Array => new Uint16Array(count);
+
+/** Traits of every element type. A float of at most 16 bits is stored as its bits. */
+export const elementTypes: Readonly<Record<ElementType, ElementTraits>> = {
+  pred: {
+    bits: 8,
+    kind: 'pred',
+    numbers: { storage: bytes, encode: same, decode: same, range: { least: 0, most: 1 } },
+  },
+  s2: signed(2, signedBytes),
+  s4: signed(4, signedBytes),
+  s8: signed(8, signedBytes),
+  s16: signed(16, (count) => new Int16Array(count)),
+  s32: signed(32, (count) => new Int32Array(count)),
+  s64: { bits: 64, kind: 'signed' },
+  u2: unsigned(2, bytes),
+  u4: unsigned(4, bytes),
+  u8: unsigned(8, bytes),
+  u16: unsigned(16, halves),
+  u32: unsigned(32, (count) => new Uint32Array(count)),
+  u64: { bits: 64, kind: 'unsigned' },
+  f8e5m2: f8(5, 15, 'ieee'),
+  f8e4m3: f8(4, 7, 'ieee'),
+  f8e4m3fn: f8(4, 7, 'fn'),
+  f8e3m4: f8(3, 3, 'ieee'),
+  f8e4m3b11fnuz: f8(4, 11, 'fnuz'),
+  f8e5m2fnuz: f8(5, 16, 'fnuz'),
+  f8e4m3fnuz: f8(4, 8, 'fnuz'),
+  bf16: float(16, { storage: halves, encode: bf16FromF32, decode: f32FromBf16 }),
+  f16: smallFloat(16, { exponentBits: 5, mantissaBits: 10, bias: 15, special: 'ieee' }),
+  f32: float(32, {
+    storage: (count) => new Float32Array(count),
+    encode: Math.fround,
+    decode: same,
+  }),
+  f64: float(64, { storage: (count) => new Float64Array(count), encode: same, decode: same }),
+  c64: { bits: 64, kind: 'complex' },
+  c128: { bits: 128, kind: 'complex' },
+};
+
+const names = Object.keys(elementTypes) as ElementType[];
+
+/**
+ * Element types with which HLO programs can compute: all whose elements are numbers, except f64,
+ * for which the transcendental functions are missing. The verifier refuses any other type.
+ */
+export const computedTypes: readonly ElementType[] = names.filter(
+  (type) => elementTypes[type].numbers !== undefined && type !== 'f64',
+);
+
+/** Element types with which the core of a chip computes. */
+export type CoreType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
+/** All values of {@link CoreType}. */
+export const coreTypes: readonly ElementType[] = ['pred', 's32', 'u32', 'bf16', 'f32'];
 
 /** Bytes of one element in HBM. An element of less than 8 bits takes 1 byte. */
 export function elementBytes(type: ElementType): number {

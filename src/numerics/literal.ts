@@ -1,10 +1,11 @@
 import { assert } from './assert.ts';
-import { bf16FromF32, f32FromBf16 } from './bf16.ts';
-import type { ElementType } from './element-type.ts';
+import {
+  type ElementType,
+  elementTypes,
+  type NumberArray,
+  type NumberTraits,
+} from './element-type.ts';
 import { type ArrayShape, arrayShape, elementCount, shapeText } from './shape.ts';
-
-/** Elements of an array in memory. A `bf16` is stored as its 16 bits, a `pred` as 0 or 1. */
-export type LiteralData = Float32Array | Int32Array | Uint32Array | Uint16Array | Uint8Array;
 
 /**
  * A dense array of values in row-major order. Several users may share a literal, so its values must
@@ -12,7 +13,7 @@ export type LiteralData = Float32Array | Int32Array | Uint32Array | Uint16Array 
  */
 export interface Literal {
   readonly shape: ArrayShape;
-  readonly data: LiteralData;
+  readonly data: NumberArray;
 }
 
 /** A value with its path in the model, such as `conv1/kernel`. */
@@ -22,26 +23,20 @@ export interface NamedLiteral {
 }
 
 /** Returns storage for `count` elements, all zero. */
-export function storage(type: ElementType, count: number): LiteralData {
-  switch (type) {
-    case 'f32':
-      return new Float32Array(count);
-    case 's32':
-      return new Int32Array(count);
-    case 'u32':
-      return new Uint32Array(count);
-    case 'bf16':
-      return new Uint16Array(count);
-    case 'pred':
-      return new Uint8Array(count);
-    default:
-      return assert(false, `no storage for ${type}`) as never;
-  }
+export function storage(type: ElementType, count: number): NumberArray {
+  return numbersOfType(type).storage(count);
+}
+
+/** Returns how a type stores numbers. The type must store its elements as numbers (asserted). */
+export function numbersOfType(type: ElementType): NumberTraits {
+  const { numbers } = elementTypes[type];
+  assert(numbers !== undefined, `elements of ${type} are numbers of JavaScript`);
+  return numbers;
 }
 
 /**
- * Makes a literal from `values`, which are converted to the element type `type`. For bf16, the
- * values are rounded as the hardware rounds them.
+ * Makes a literal from `values`, which are converted to the element type `type`. Floats are
+ * rounded to the nearest element, a bf16 as the hardware rounds it; integers wrap.
  */
 export function literal(
   type: ElementType,
@@ -52,7 +47,8 @@ export function literal(
   const count = elementCount(shape);
   assert(values.length === count, `${values.length} values do not fill ${shapeText(shape)}`);
   const data = storage(type, count);
-  for (let i = 0; i < count; i++) data[i] = type === 'bf16' ? bf16FromF32(values[i]!) : values[i]!;
+  const { encode } = numbersOfType(type);
+  for (let i = 0; i < count; i++) data[i] = encode(values[i]!);
   return { shape, data };
 }
 
@@ -70,7 +66,7 @@ export function literalOfBytes(shape: ArrayShape, bytes: Uint8Array): Literal {
 
 /** Returns the element at row-major index `i` as a number. */
 export function valueAt({ shape, data }: Literal, i: number): number {
-  return shape.type === 'bf16' ? f32FromBf16(data[i]!) : data[i]!;
+  return numbersOfType(shape.type).decode(data[i]!);
 }
 
 /** Returns all elements as numbers, in row-major order. */

@@ -14,7 +14,7 @@ import {
 } from '../../src/hlo/instruction.ts';
 import { familyOf, opcodes, typesOf } from '../../src/hlo/ops.ts';
 import { at } from '../../src/numerics/assert.ts';
-import { computedTypes, type ElementType } from '../../src/numerics/element-type.ts';
+import { coreTypes, type ElementType } from '../../src/numerics/element-type.ts';
 import { arrayShape } from '../../src/numerics/shape.ts';
 
 const elementwise = [...unaryOpcodes, ...binaryOpcodes];
@@ -31,7 +31,7 @@ test('each opcode has code of a loop, or becomes steps or names outside of loops
 
 describe('an element-wise opcode has code for the types that HLO allows, and for no other', () => {
   test.each(elementwise)('%s', (opcode) => {
-    for (const type of computedTypes) {
+    for (const type of coreTypes) {
       const write = (): Uint8Array => generate([{ name: 'loop', body: bodyOf(opcode, type) }]);
       if (typesOf(opcode).includes(type)) expect(write).not.toThrow();
       else expect(write).toThrow(`${opcode} of ${type}: there is code only for `);

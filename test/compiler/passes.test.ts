@@ -16,7 +16,7 @@ import {
 import { typesOf } from '../../src/hlo/ops.ts';
 import { postOrder } from '../../src/hlo/traverse.ts';
 import { verify } from '../../src/hlo/verify.ts';
-import { type ComputedType, computedTypes } from '../../src/numerics/element-type.ts';
+import { type CoreType, coreTypes } from '../../src/numerics/element-type.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
 import { stream } from '../../src/numerics/random.ts';
@@ -105,7 +105,7 @@ describe('simplify keeps the bits of operations with special constants', () => {
   const special = [0, -0, 1, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** -149, 31, 32];
   for (const opcode of binaryOpcodes) {
     test(opcode, () => {
-      for (const type of computedTypes as readonly ComputedType[]) {
+      for (const type of coreTypes as readonly CoreType[]) {
         if (!typesOf(opcode).includes(type)) continue;
         const x = b.parameter(0, arrayShape(type, [40]));
         const inputs = { parameters: [randomLiteral(x.shape as ArrayShape, stream(1, type))] };

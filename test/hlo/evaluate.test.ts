@@ -4,7 +4,7 @@ import * as b from '../../src/hlo/build.ts';
 import { evaluate, evaluateReplicas } from '../../src/hlo/evaluate.ts';
 import type { HloInstruction, Parameter, WindowDimension } from '../../src/hlo/instruction.ts';
 import { roundToBf16 } from '../../src/numerics/bf16.ts';
-import type { ComputedType } from '../../src/numerics/element-type.ts';
+import type { CoreType } from '../../src/numerics/element-type.ts';
 import { bitsFromF32 } from '../../src/numerics/f32-ops.ts';
 import { type Literal, literal, valuesOf } from '../../src/numerics/literal.ts';
 import { philox, stream } from '../../src/numerics/random.ts';
@@ -26,11 +26,7 @@ function run(root: HloInstruction): number[] {
 function run2(root: HloInstruction): number[][] {
   return evaluate(b.module('test', [], root), { parameters: [] }).values.map(valuesOf);
 }
-function array(
-  type: ComputedType,
-  dims: readonly number[],
-  values: readonly number[],
-): HloInstruction {
+function array(type: CoreType, dims: readonly number[], values: readonly number[]): HloInstruction {
   return b.constant(literal(type, dims, values));
 }
 function f32(...values: number[]): HloInstruction {

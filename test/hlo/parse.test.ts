@@ -119,9 +119,9 @@ ENTRY %main (x: f32[], y: f32[]) -> f32[] {
       'dimenzions={},',
     ],
     [
-      'line 12, column 32: expected a constant of pred, s32, u32, bf16, f32',
+      'line 12, column 32: expected a constant of a type with arithmetic',
       'f32[] constant(',
-      'f16[] constant(',
+      'f64[] constant(',
     ],
     ['expected one ROOT', '  %multiply.4 =', '  ROOT %multiply.4 ='],
     ['expected a name that is not used yet', '  %multiply.4 =', '  %constant.2 ='],

@@ -16,7 +16,7 @@ import { typesOf } from '../../src/hlo/ops.ts';
 import { users } from '../../src/hlo/traverse.ts';
 import { paddedSize, windowPositions } from '../../src/hlo/window.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import type { ComputedType, ElementType } from '../../src/numerics/element-type.ts';
+import type { CoreType, ElementType } from '../../src/numerics/element-type.ts';
 import { type Literal, literal } from '../../src/numerics/literal.ts';
 import { bits, type Key, stream, uniform } from '../../src/numerics/random.ts';
 import {
@@ -37,7 +37,7 @@ export interface ProgramOptions {
   /**
    * Element types of parameters and constants. Default: all types with which programs can compute.
    */
-  readonly types?: readonly ComputedType[];
+  readonly types?: readonly CoreType[];
   /** True if inputs include NaN, infinities, −0, subnormals and huge numbers. Default: true. */
   readonly specials?: boolean;
   /**
@@ -151,7 +151,7 @@ interface Builder {
   readonly options: Required<ProgramOptions>;
 }
 
-const allTypes: readonly ComputedType[] = ['f32', 'bf16', 's32', 'u32', 'pred'];
+const allTypes: readonly CoreType[] = ['f32', 'bf16', 's32', 'u32', 'pred'];
 const numbers: readonly ElementType[] = ['f32', 'bf16', 's32', 'u32'];
 const floats: readonly ElementType[] = ['f32', 'bf16'];
 
@@ -638,7 +638,7 @@ function permutation(builder: Builder, rank: number): number[] {
   return order;
 }
 
-function anyType(builder: Builder): ComputedType {
+function anyType(builder: Builder): CoreType {
   return at(builder.options.types, builder.draw(builder.options.types.length));
 }
 

@@ -7,7 +7,7 @@ import type {
   SelectAndScatter,
 } from '../../hlo/instruction.ts';
 import { at } from '../../numerics/assert.ts';
-import { computedTypes } from '../../numerics/element-type.ts';
+import { coreTypes } from '../../numerics/element-type.ts';
 import { isArray, type Shape, shapeText } from '../../numerics/shape.ts';
 import type { Affine } from '../codegen/affine.ts';
 import type { Lanes } from '../codegen/lanes.ts';
@@ -129,7 +129,7 @@ export interface Fold {
  * returns the reason why a fused loop cannot compute it.
  */
 export function arrayRefusal(shape: Shape): string | undefined {
-  return isArray(shape) && computedTypes.includes(shape.type)
+  return isArray(shape) && coreTypes.includes(shape.type)
     ? undefined
     : `a value of ${shapeText(shape)}`;
 }

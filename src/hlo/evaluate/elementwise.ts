@@ -1,6 +1,7 @@
 import { unreachable } from '../../numerics/assert.ts';
 import { type ElementType, elementTypes } from '../../numerics/element-type.ts';
 import { truncateTo } from '../../numerics/f32-ops.ts';
+import { numbersOfType } from '../../numerics/literal.ts';
 import type { Compare } from '../instruction.ts';
 import { asType } from './value.ts';
 
@@ -32,17 +33,15 @@ export function comparison(direction: Compare['direction']): (a: number, b: numb
  *
  * - From float to integer: the value is rounded towards zero and limited to the range of the
  *   integer type. NaN becomes 0.
- * - From integer to integer: the value wraps modulo 2^32.
+ * - From integer to integer: the value wraps modulo 2^bits.
  * - To pred: 0 becomes false, every other value true.
  * - From integer to bf16: the value is rounded twice, first to f32 and then to bf16.
  */
 export function conversion(from: ElementType, to: ElementType): (x: number) => number {
   if (to === 'pred') return (x) => Number(x !== 0);
-  if (elementTypes[from].kind === 'float' && to === 's32') {
-    return (x) => truncateTo(x, -(2 ** 31), 2 ** 31 - 1);
-  }
-  if (elementTypes[from].kind === 'float' && to === 'u32') {
-    return (x) => truncateTo(x, 0, 2 ** 32 - 1);
+  const { range } = numbersOfType(to);
+  if (elementTypes[from].kind === 'float' && range !== undefined) {
+    return (x) => truncateTo(x, range.least, range.most);
   }
   return (x) => asType(to, x);
 }

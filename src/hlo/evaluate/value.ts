@@ -1,7 +1,6 @@
 import { assert } from '../../numerics/assert.ts';
-import { bf16FromF32, roundToBf16 } from '../../numerics/bf16.ts';
 import type { ElementType } from '../../numerics/element-type.ts';
-import { type Literal, storage, valueAt } from '../../numerics/literal.ts';
+import { type Literal, numbersOfType, storage, valueAt } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
 
 /** Value of an instruction: an array, a tuple of values, or a token, which has no data. */
@@ -24,8 +23,8 @@ export function flattened(value: Value): Literal[] {
  */
 export function literalFrom(shape: ArrayShape, element: (i: number) => number): Literal {
   const data = storage(shape.type, elementCount(shape));
-  const rounds = shape.type === 'bf16';
-  for (let i = 0; i < data.length; i++) data[i] = rounds ? bf16FromF32(element(i)) : element(i);
+  const { encode } = numbersOfType(shape.type);
+  for (let i = 0; i < data.length; i++) data[i] = encode(element(i));
   return { shape, data };
 }
 
@@ -52,21 +51,11 @@ export function numbersOf(it: Literal): Float64Array {
 }
 
 /**
- * Converts a number to an element type: rounds for f32 and bf16, wraps modulo 2^32 for integers.
+ * Converts a number to an element type: rounds it for a float, and wraps it for an integer.
  */
 export function asType(type: ElementType, value: number): number {
-  switch (type) {
-    case 'f32':
-      return Math.fround(value);
-    case 'bf16':
-      return roundToBf16(value);
-    case 's32':
-      return value | 0;
-    case 'u32':
-      return value >>> 0;
-    default:
-      return value;
-  }
+  const { encode, decode } = numbersOfType(type);
+  return decode(encode(value));
 }
 
 /**

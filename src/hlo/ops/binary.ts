@@ -39,10 +39,10 @@ interface BinaryOp {
   /** Computes one element from two floats, in f32. The result is rounded to the element type. */
   readonly ofFloats?: (a: number, b: number) => number;
   /**
-   * Computes one element from two integers, or from two pred as 0 and 1. The result wraps modulo
-   * 2^32.
+   * Computes one element from two integers of `bits` bits, or from two pred as 0 and 1. The result
+   * wraps to the element type.
    */
-  readonly ofIntegers?: (a: number, b: number) => number;
+  readonly ofIntegers?: (a: number, b: number, bits: number) => number;
 }
 
 /**
@@ -51,8 +51,8 @@ interface BinaryOp {
  * - Maximum and minimum, as in WASM: if an operand is NaN, the result is NaN; −0 is less than +0.
  * - Division of integers, as in XLA: all bits of x / 0 are set; the remainder of x / 0 is x; −2^31
  *   / −1 is −2^31.
- * - Shifts: the shift count is unsigned. If it is 32 or more, an arithmetic right shift fills all
- *   bits with the sign bit, and the other shifts give 0.
+ * - Shifts: the shift count is unsigned. If it is the width of the type or more, an arithmetic right
+ *   shift fills all bits with the sign bit, and the other shifts give 0.
  */
 const ops: { readonly [O in BinaryOpcode]: BinaryOp } = {
   add: { takes: 'number', ...both((a, b) => a + b) },
@@ -63,8 +63,8 @@ const ops: { readonly [O in BinaryOpcode]: BinaryOp } = {
     ofFloats: (a, b) => a / b,
     ofIntegers: (a, b) => (b === 0 ? -1 : Math.trunc(a / b)),
   },
-  maximum: { takes: 'any', ...both(Math.max) },
-  minimum: { takes: 'any', ...both(Math.min) },
+  maximum: { takes: 'any', ...both((a, b) => Math.max(a, b)) },
+  minimum: { takes: 'any', ...both((a, b) => Math.min(a, b)) },
   power: { takes: 'float', ofFloats: onNumbers(lanes.power) },
   remainder: {
     takes: 'number',
@@ -76,17 +76,27 @@ const ops: { readonly [O in BinaryOpcode]: BinaryOp } = {
   xor: { takes: 'bits', ofIntegers: (a, b) => a ^ b },
   'shift-left': {
     takes: 'integer',
-    ofIntegers: (a, b) => (b >>> 0 < 32 ? a << b : 0),
+    ofIntegers: (a, b, bits) => (b >>> 0 < bits ? a << b : 0),
   },
   'shift-right-arithmetic': {
     takes: 'integer',
-    ofIntegers: (a, b) => (a | 0) >> Math.min(b >>> 0, 31),
+    ofIntegers: (a, b, bits) => signedOf(a, bits) >> Math.min(b >>> 0, 31),
   },
   'shift-right-logical': {
     takes: 'integer',
-    ofIntegers: (a, b) => (b >>> 0 < 32 ? a >>> b : 0),
+    ofIntegers: (a, b, bits) => (b >>> 0 < bits ? unsignedOf(a, bits) >>> b : 0),
   },
 };
+
+/** Returns the lowest `bits` bits of an integer as a signed number. */
+function signedOf(a: number, bits: number): number {
+  return (a << (32 - bits)) >> (32 - bits);
+}
+
+/** Returns the lowest `bits` bits of an integer as an unsigned number. */
+function unsignedOf(a: number, bits: number): number {
+  return (a << (32 - bits)) >>> (32 - bits);
+}
 
 function both(
   of: (a: number, b: number) => number,
@@ -97,9 +107,10 @@ function both(
 function definitionOf(opcode: BinaryOpcode): Definition<Binary> {
   const op: BinaryOp = ops[opcode];
   const elementOf = (type: ElementType): ((a: number, b: number) => number) => {
-    const plain = elementTypes[type].kind === 'float' ? op.ofFloats : op.ofIntegers;
+    const { kind, bits } = elementTypes[type];
+    const plain = kind === 'float' ? op.ofFloats : op.ofIntegers;
     assert(plain !== undefined, `${opcode} of ${type} has a definition`);
-    return (a, b) => asType(type, plain(a, b));
+    return (a, b) => asType(type, plain(a, b, bits));
   };
   return {
     family: 'elementwise',

@@ -1,5 +1,10 @@
 import { assert, at } from '../../numerics/assert.ts';
-import { computedTypes, type ElementType } from '../../numerics/element-type.ts';
+import {
+  computedTypes,
+  type ElementKind,
+  type ElementType,
+  elementTypes,
+} from '../../numerics/element-type.ts';
 import { PodError } from '../../numerics/error.ts';
 import {
   type ArrayShape,
@@ -52,28 +57,28 @@ export function equalOperands(it: Draft): readonly [ArrayShape, ArrayShape] {
   return [a, b];
 }
 
-/** For each kind of elements that an opcode may accept: the element types. */
-const kinds: Readonly<Record<Kind, readonly ElementType[]>> = {
-  any: computedTypes,
-  bits: ['pred', 's32', 'u32'],
-  float: ['bf16', 'f32'],
-  integer: ['s32', 'u32'],
-  number: ['s32', 'u32', 'bf16', 'f32'],
-  signed: ['s32', 'bf16', 'f32'],
+/** For each group of elements that an opcode may accept: their kinds. */
+const kinds: Readonly<Record<Kind, readonly ElementKind[]>> = {
+  any: ['pred', 'signed', 'unsigned', 'float'],
+  bits: ['pred', 'signed', 'unsigned'],
+  float: ['float'],
+  integer: ['signed', 'unsigned'],
+  number: ['signed', 'unsigned', 'float'],
+  signed: ['signed', 'float'],
 };
 
-/** Name of a group of element types, such as `float`. */
+/** Name of a group of element types. `signed` are those with negative numbers. */
 export type Kind = 'any' | 'bits' | 'float' | 'integer' | 'number' | 'signed';
 
-/** Returns the element types of a kind. */
+/** Returns the element types of a group. */
 export function typesOfKind(kind: Kind): readonly ElementType[] {
-  return kinds[kind];
+  return computedTypes.filter((type) => kinds[kind].includes(elementTypes[type].kind));
 }
 
-/** Checks that an array has elements of a kind. */
+/** Checks that the elements of an array belong to a group. */
 export function expectKind(it: Draft, kind: Kind, { type }: ArrayShape): void {
-  const types = typesOfKind(kind);
-  expect(it, types.includes(type), `elements of type ${types.join(', ')}`);
+  const fits = kinds[kind].includes(elementTypes[type].kind);
+  expect(it, fits, `elements of a ${kinds[kind].join(' or ')} type, not ${type}`);
 }
 
 /** Returns the shape that the text or the builder has given, for opcodes that need one. */
@@ -104,7 +109,7 @@ export function checkedShape(it: Draft, shape: ArrayShape): ArrayShape {
   const whole = shape.dims.every(isIndex) && Number.isSafeInteger(elementCount(shape));
   expect(it, whole, `sizes of 0 or more, not ${shapeText(shape)}`);
   const known = computedTypes.includes(shape.type);
-  expect(it, known, `one of the types ${computedTypes.join(', ')}, not ${shape.type}`);
+  expect(it, known, `a type with arithmetic, which ${shape.type} is not`);
   return shape;
 }
 

@@ -12,7 +12,6 @@ import {
   arrayOperand,
   expect,
   expectDistinct,
-  expectKind,
   expectOperands,
   expectWindow,
   isIndex,
@@ -129,7 +128,8 @@ function dotShape(it: Draft<Dot>): Shape {
 }
 
 function expectMultiplicands(it: Draft, lhs: ArrayShape, rhs: ArrayShape): void {
-  expectKind(it, 'float', lhs);
+  const onMxu = lhs.type === 'f32' || lhs.type === 'bf16';
+  expect(it, onMxu, `elements of type f32 or bf16, not ${lhs.type}`);
   expect(it, lhs.type === rhs.type, 'operands of one element type');
 }
 

@@ -1,6 +1,6 @@
 import { at } from '../../numerics/assert.ts';
 import { computedTypes, type ElementType, elementTypes } from '../../numerics/element-type.ts';
-import { type Literal, literal, valueAt } from '../../numerics/literal.ts';
+import { type Literal, literal, numbersOfType, valueAt } from '../../numerics/literal.ts';
 import { elementCount, isArray, product, type Shape } from '../../numerics/shape.ts';
 import type { Scanner } from './scanner.ts';
 
@@ -56,7 +56,7 @@ export function readLiteral(scanner: Scanner, shape: Shape): Literal {
   if (!isArray(shape)) return scanner.fail('an array as a constant');
   const { type, dims } = shape;
   if (!computedTypes.includes(type))
-    return scanner.fail(`a constant of ${computedTypes.join(', ')}`);
+    return scanner.fail(`a constant of a type with arithmetic, which ${type} is not`);
   const values = new Float64Array(elementCount(shape));
   fill(0, 0);
   return literal(type, dims, values);
@@ -83,11 +83,9 @@ function readElement(scanner: Scanner, type: ElementType): number {
     `a value of type ${type}`,
   );
   const value = wordValues.get(word) ?? Number(word);
-  const { kind, bits } = elementTypes[type];
-  if (kind === 'float') return value;
-  const least = kind === 'signed' ? -(2 ** (bits - 1)) : 0;
-  const most = kind === 'pred' ? 1 : kind === 'signed' ? 2 ** (bits - 1) - 1 : 2 ** bits - 1;
-  const fits = Number.isInteger(value) && value >= least && value <= most;
+  const { range } = numbersOfType(type);
+  if (range === undefined) return value;
+  const fits = Number.isInteger(value) && value >= range.least && value <= range.most;
   return fits ? value : scanner.fail(`a value of type ${type}`, position);
 }
 
