@@ -12,7 +12,13 @@ import { type NetworkName, networkNames, networks } from '../src/model/networks.
 import { gradientStep, type StepProgram, trainStep } from '../src/model/step.ts';
 import { at } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
-import { bytesOf, type Literal, literal, literalOfBytes } from '../src/numerics/literal.ts';
+import {
+  bytesOf,
+  type Literal,
+  literal,
+  literalOfBytes,
+  valueAt,
+} from '../src/numerics/literal.ts';
 import { constant } from '../src/optimizer/schedule.ts';
 import { sgd } from '../src/optimizer/sgd.ts';
 import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
@@ -81,8 +87,8 @@ export function exportRun(directory: string, options: CheckOptions, runner: Runn
     const derived = runner.run(gradients, parameters.slice(0, train.weights), batch);
     writeAll(`gradient.${step}`, derived.values);
     const trained = runner.run(train, parameters, batch);
-    losses.push(at(at(trained.outfeed, 0).data, 0));
-    correct.push(at(at(trained.outfeed, 1).data, 0));
+    losses.push(valueAt(at(trained.outfeed, 0), 0));
+    correct.push(valueAt(at(trained.outfeed, 1), 0));
     parameters = trained.values.slice(0, parameters.length);
     stdout.write(`step ${step}: loss ${losses.at(-1)}\n`);
   }

@@ -5,12 +5,14 @@ import {
   compare,
   cos,
   divide,
+  exp,
   floor,
   log,
   maximum,
   multiply,
   negate,
   power,
+  reducePrecision,
   select,
   sign,
   sin,
@@ -66,6 +68,12 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   sine: unaryRule((ct, x) => multiply(ct, cos(x))),
   sqrt: unaryRule((ct, _, y) => multiply(ct, divide(filled(y, 0.5), y))),
   tanh: unaryRule((ct, _, y) => multiply(ct, subtract(filled(y, 1), multiply(y, y)))),
+  cbrt: unaryRule((ct, _, y) => divide(ct, multiply(filled(y, 3), multiply(y, y)))),
+  tan: unaryRule((ct, _, y) => multiply(ct, add(multiply(y, y), filled(y, 1)))),
+  erf: unaryRule(erfRule),
+  'round-nearest-afz': steps,
+  popcnt: bits,
+  'count-leading-zeros': bits,
 
   add: binaryRule(
     (ct) => ct,
@@ -96,6 +104,10 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   'shift-left': bits,
   'shift-right-arithmetic': bits,
   'shift-right-logical': bits,
+  atan2: binaryRule(
+    (ct, y, x) => multiply(ct, divide(x, squaredRadius(y, x))),
+    (ct, y, x) => negate(multiply(ct, divide(y, squaredRadius(y, x)))),
+  ),
 
   compare: steps,
   select: {
@@ -113,6 +125,7 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   clamp: { rule: clampRule },
   convert: { rule: convertRule },
   'bitcast-convert': bits,
+  'reduce-precision': { rule: (it, ct) => toOperands(it, () => reducePrecision(ct, it)) },
 
   broadcast: { rule: broadcastRule },
   reshape: { rule: reshapeRule },
@@ -234,6 +247,17 @@ function powerByExponent(
 ): HloInstruction {
   const base = select(compare('EQ', a, filled(a, 0)), filled(a, 1), a);
   return multiply(ct, multiply(log(base), y));
+}
+
+/** Returns the cotangent of the operand x of an error function: ct · 2/√π · e^(−x²). */
+function erfRule(ct: HloInstruction, x: HloInstruction): HloInstruction {
+  const slope = filled(x, 2 / Math.sqrt(Math.PI));
+  return multiply(ct, multiply(slope, exp(negate(multiply(x, x)))));
+}
+
+/** Returns x² + y². */
+function squaredRadius(y: HloInstruction, x: HloInstruction): HloInstruction {
+  return add(multiply(x, x), multiply(y, y));
 }
 
 function truncate(x: HloInstruction): HloInstruction {

@@ -46,6 +46,12 @@ export const work: { readonly [O in Opcode]: Work<O> } = {
   sine: perResult,
   sqrt: perResult,
   tanh: perResult,
+  cbrt: perResult,
+  tan: perResult,
+  erf: perResult,
+  'round-nearest-afz': perResult,
+  popcnt: perResult,
+  'count-leading-zeros': perResult,
 
   add: perResult,
   subtract: perResult,
@@ -61,12 +67,14 @@ export const work: { readonly [O in Opcode]: Work<O> } = {
   'shift-left': perResult,
   'shift-right-arithmetic': perResult,
   'shift-right-logical': perResult,
+  atan2: perResult,
 
   compare: perResult,
   select: perResult,
   clamp: perResult,
   convert: converts,
   'bitcast-convert': converts,
+  'reduce-precision': perResult,
 
   broadcast: moves,
   reshape: moves,

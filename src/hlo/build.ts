@@ -1,6 +1,7 @@
 import { at } from '../numerics/assert.ts';
 import type { ElementType } from '../numerics/element-type.ts';
 import { type Literal, literal } from '../numerics/literal.ts';
+import type { FloatFormat } from '../numerics/reduce-precision.ts';
 import { type ArrayShape, arrayShape, isArray, type Shape } from '../numerics/shape.ts';
 import { inferShape } from './infer.ts';
 import type {
@@ -31,6 +32,7 @@ import type {
   Parameter,
   Precision,
   Reduce,
+  ReducePrecision,
   ReduceWindow,
   Reshape,
   Reverse,
@@ -162,6 +164,30 @@ export function sqrt(x: HloInstruction): Unary {
 export function tanh(x: HloInstruction): Unary {
   return unary('tanh', x);
 }
+/** Cube root of x. */
+export function cbrt(x: HloInstruction): Unary {
+  return unary('cbrt', x);
+}
+/** Tangent of x in radians. */
+export function tan(x: HloInstruction): Unary {
+  return unary('tan', x);
+}
+/** Error function of x. */
+export function erf(x: HloInstruction): Unary {
+  return unary('erf', x);
+}
+/** x rounded to the nearest integer, ties away from zero, as a float. */
+export function roundNearestAfz(x: HloInstruction): Unary {
+  return unary('round-nearest-afz', x);
+}
+/** Number of ones among the bits of an integer. */
+export function popcnt(x: HloInstruction): Unary {
+  return unary('popcnt', x);
+}
+/** Number of zeros above the highest one among the bits of an integer. */
+export function countLeadingZeros(x: HloInstruction): Unary {
+  return unary('count-leading-zeros', x);
+}
 
 /** The element-wise operation `opcode` on two arrays of one shape. */
 export function binary(opcode: BinaryOpcode, a: HloInstruction, b: HloInstruction): Binary {
@@ -223,6 +249,10 @@ export function shiftRightArithmetic(a: HloInstruction, b: HloInstruction): Bina
 export function shiftRightLogical(a: HloInstruction, b: HloInstruction): Binary {
   return binary('shift-right-logical', a, b);
 }
+/** Angle of the point (x, y) in radians, −π … π. */
+export function atan2(y: HloInstruction, x: HloInstruction): Binary {
+  return binary('atan2', y, x);
+}
 
 /**
  * Compares a with b, element by element. `direction` says how: `LT`, for example, means a < b. The
@@ -253,6 +283,13 @@ export function clamp(low: HloInstruction, x: HloInstruction, high: HloInstructi
 export function convert(x: HloInstruction, type: ElementType): Convert {
   const draft: Draft<Convert> = { opcode: 'convert', operands: [x] };
   return make<Convert>({ ...draft, shape: arrayShape(type, arrayOf(draft, x).dims) });
+}
+
+/** The floats x rounded to a format with fewer bits of exponent and mantissa. */
+export function reducePrecision(x: HloInstruction, format: FloatFormat): ReducePrecision {
+  const { exponentBits, mantissaBits } = format;
+  const opcode = 'reduce-precision';
+  return make<ReducePrecision>({ opcode, operands: [x], exponentBits, mantissaBits });
 }
 
 /** The bits of x reinterpreted as another element type of the same width. */

@@ -1,6 +1,7 @@
 import { assert, at } from '../numerics/assert.ts';
+import type { Scalar } from '../numerics/element-type.ts';
 import { PodError } from '../numerics/error.ts';
-import { type Literal, literal, valueAt } from '../numerics/literal.ts';
+import { type Literal, literal, scalarAt } from '../numerics/literal.ts';
 import { isArray, type Shape, sameShape, shapeText } from '../numerics/shape.ts';
 import { mapped } from './evaluate/mapped.ts';
 import type { ScalarBody } from './evaluate/reduce.ts';
@@ -142,12 +143,12 @@ function scalarBody(body: HloComputation): ScalarBody {
       assert(isArray(shape), `${body.name} takes scalars`);
       return literal(shape.type, [], [at(values, i)]);
     });
-    return flattened(evaluateComputation(body, args)).map((value) => valueAt(value, 0));
+    return flattened(evaluateComputation(body, args)).map((value) => scalarAt(value, 0));
   };
 }
 
 /** Returns the function of an element-wise operation on numbers; undefined for other operations. */
-function directBody(root: HloInstruction): ((...values: number[]) => number) | undefined {
+function directBody(root: HloInstruction): ((...values: Scalar[]) => Scalar) | undefined {
   const definition = definitionOf(root.opcode);
   return 'evaluate' in definition ? definition.element?.(root) : undefined;
 }

@@ -19,7 +19,7 @@ export type {
   DotDimensions,
   Precision,
 } from './ops/contraction.ts';
-export type { Clamp, Compare, Convert, Select } from './ops/elementwise.ts';
+export type { Clamp, Compare, Convert, ReducePrecision, Select } from './ops/elementwise.ts';
 export type { AfterAll, Infeed, Outfeed } from './ops/host.ts';
 export type { Constant, Parameter } from './ops/leaf.ts';
 export type { RngBitGenerator } from './ops/random.ts';

@@ -174,7 +174,7 @@ function parseInstruction(scanner: Scanner, scope: Scope): [string, HloInstructi
   const shapeAt = scanner.position;
   const shape = readShape(scanner);
   const opcodeAt = scanner.position;
-  const opcode = scanner.match(/[a-z]+(-[a-z]+)*/y, 'an opcode');
+  const opcode = scanner.match(/[a-z][a-z0-9]*(-[a-z0-9]+)*/y, 'an opcode');
   if (!isOpcode(opcode)) return scanner.fail('an opcode', opcodeAt);
   const definition = definitionOf(opcode);
   const content = parseContent(scanner, definition, shape, scope);

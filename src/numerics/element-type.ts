@@ -33,8 +33,13 @@ export type ElementType =
   | 'c64'
   | 'c128';
 
-/** Elements of an array in memory, for the types whose elements are numbers of JavaScript. */
-export type NumberArray =
+/** An element as a value of JavaScript: a bigint for 64-bit integers, a number for other types. */
+export type Scalar = number | bigint;
+
+/** Elements of an array in memory. */
+export type ElementArray =
+  | BigInt64Array
+  | BigUint64Array
   | Float64Array
   | Float32Array
   | Int32Array
@@ -49,17 +54,18 @@ export interface ElementTraits {
   /** Width in bits. An element of less than 8 bits takes a byte in memory. */
   readonly bits: number;
   readonly kind: ElementKind;
-  /**
-   * How elements that are numbers of JavaScript are stored. Undefined for a type whose elements are
-   * not: 64-bit integers and complex numbers.
-   */
-  readonly numbers?: NumberTraits;
+  /** How elements are stored. Undefined for complex types, for which there is no storage yet. */
+  readonly stored?: Stored;
 }
 
-/** How the elements of a type are stored and rounded, as numbers of JavaScript. */
-export interface NumberTraits {
+/** How the elements of a type are stored and rounded. */
+export type Stored = StoredNumbers | StoredBigints;
+
+/** How elements that are numbers of JavaScript are stored and rounded. */
+export interface StoredNumbers {
+  readonly isWide: false;
   /** Returns memory for `count` elements, all zero. */
-  storage(count: number): NumberArray;
+  storage(count: number): Exclude<ElementArray, BigInt64Array | BigUint64Array>;
   /** Returns what memory holds for a number: the nearest element, or for integers the lowest bits. */
   encode(value: number): number;
   /** Returns the number that memory holds as `stored`. */
@@ -68,24 +74,39 @@ export interface NumberTraits {
   readonly range?: { readonly least: number; readonly most: number };
 }
 
-const same = (value: number): number => value;
+/** How integers of 64 bits are stored: as they are. */
+export interface StoredBigints {
+  readonly isWide: true;
+  storage(count: number): BigInt64Array | BigUint64Array;
+  /** Returns the lowest 64 bits of an integer, as an integer of the type. */
+  encode(value: bigint): bigint;
+  decode(stored: bigint): bigint;
+  readonly range: { readonly least: bigint; readonly most: bigint };
+}
 
-function signed(bits: number, storage: NumberTraits['storage']): ElementTraits {
+const same = (value: number): number => value;
+const sameBigint = (value: bigint): bigint => value;
+
+function signed(bits: number, storage: StoredNumbers['storage']): ElementTraits {
   const unused = 32 - bits;
   const encode = (value: number): number => (value << unused) >> unused;
   const range = { least: -(2 ** (bits - 1)), most: 2 ** (bits - 1) - 1 };
-  return { bits, kind: 'signed', numbers: { storage, encode, decode: same, range } };
+  return { bits, kind: 'signed', stored: { isWide: false, storage, encode, decode: same, range } };
 }
 
-function unsigned(bits: number, storage: NumberTraits['storage']): ElementTraits {
+function unsigned(bits: number, storage: StoredNumbers['storage']): ElementTraits {
   const unused = 32 - bits;
   const encode = (value: number): number => (value << unused) >>> unused;
   const range = { least: 0, most: 2 ** bits - 1 };
-  return { bits, kind: 'unsigned', numbers: { storage, encode, decode: same, range } };
+  return {
+    bits,
+    kind: 'unsigned',
+    stored: { isWide: false, storage, encode, decode: same, range },
+  };
 }
 
-function float(bits: number, numbers: NumberTraits): ElementTraits {
-  return { bits, kind: 'float', numbers };
+function float(bits: number, numbers: Omit<StoredNumbers, 'isWide'>): ElementTraits {
+  return { bits, kind: 'float', stored: { isWide: false, ...numbers } };
 }
 
 function smallFloat(bits: number, format: SmallFloat): ElementTraits {
@@ -109,20 +130,43 @@ export const elementTypes: Readonly<Record<ElementType, ElementTraits>> = {
   pred: {
     bits: 8,
     kind: 'pred',
-    numbers: { storage: bytes, encode: same, decode: same, range: { least: 0, most: 1 } },
+    stored: {
+      isWide: false,
+      ...{ storage: bytes, encode: same, decode: same, range: { least: 0, most: 1 } },
+    },
   },
   s2: signed(2, signedBytes),
   s4: signed(4, signedBytes),
   s8: signed(8, signedBytes),
   s16: signed(16, (count) => new Int16Array(count)),
   s32: signed(32, (count) => new Int32Array(count)),
-  s64: { bits: 64, kind: 'signed' },
+  s64: {
+    bits: 64,
+    kind: 'signed',
+    stored: {
+      isWide: true,
+      storage: (count) => new BigInt64Array(count),
+      encode: (value) => BigInt.asIntN(64, value),
+      decode: sameBigint,
+      range: { least: -(2n ** 63n), most: 2n ** 63n - 1n },
+    },
+  },
   u2: unsigned(2, bytes),
   u4: unsigned(4, bytes),
   u8: unsigned(8, bytes),
   u16: unsigned(16, halves),
   u32: unsigned(32, (count) => new Uint32Array(count)),
-  u64: { bits: 64, kind: 'unsigned' },
+  u64: {
+    bits: 64,
+    kind: 'unsigned',
+    stored: {
+      isWide: true,
+      storage: (count) => new BigUint64Array(count),
+      encode: (value) => BigInt.asUintN(64, value),
+      decode: sameBigint,
+      range: { least: 0n, most: 2n ** 64n - 1n },
+    },
+  },
   f8e5m2: f8(5, 15, 'ieee'),
   f8e4m3: f8(4, 7, 'ieee'),
   f8e4m3fn: f8(4, 7, 'fn'),
@@ -145,11 +189,11 @@ export const elementTypes: Readonly<Record<ElementType, ElementTraits>> = {
 const names = Object.keys(elementTypes) as ElementType[];
 
 /**
- * Element types with which HLO programs can compute: all whose elements are numbers, except f64,
- * for which the transcendental functions are missing. The verifier refuses any other type.
+ * Element types with which HLO programs can compute: all but complex types, and f64, for which the
+ * transcendental functions are missing. The verifier refuses any other type.
  */
 export const computedTypes: readonly ElementType[] = names.filter(
-  (type) => elementTypes[type].numbers !== undefined && type !== 'f64',
+  (type) => elementTypes[type].stored !== undefined && type !== 'f64',
 );
 
 /** Element types with which the core of a chip computes. */

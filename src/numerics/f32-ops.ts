@@ -76,6 +76,11 @@ export function roundNearestEven(value: number): number {
   return value < 0 || Object.is(value, -0) ? -rounded : rounded;
 }
 
+/** Rounds an f32 to the nearest integral value, ties away from zero. −0 stays −0. */
+export function roundNearestAway(value: number): number {
+  return Math.sign(value) * Math.round(Math.abs(value));
+}
+
 /**
  * Rounds a number towards zero and limits it to `least` … `most`. NaN becomes 0.
  * [XLA, ConvertElementType]

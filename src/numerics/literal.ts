@@ -1,9 +1,10 @@
 import { assert } from './assert.ts';
 import {
+  type ElementArray,
   type ElementType,
   elementTypes,
-  type NumberArray,
-  type NumberTraits,
+  type Scalar,
+  type Stored,
 } from './element-type.ts';
 import { type ArrayShape, arrayShape, elementCount, shapeText } from './shape.ts';
 
@@ -13,7 +14,7 @@ import { type ArrayShape, arrayShape, elementCount, shapeText } from './shape.ts
  */
 export interface Literal {
   readonly shape: ArrayShape;
-  readonly data: NumberArray;
+  readonly data: ElementArray;
 }
 
 /** A value with its path in the model, such as `conv1/kernel`. */
@@ -23,15 +24,22 @@ export interface NamedLiteral {
 }
 
 /** Returns storage for `count` elements, all zero. */
-export function storage(type: ElementType, count: number): NumberArray {
-  return numbersOfType(type).storage(count);
+export function storage(type: ElementType, count: number): ElementArray {
+  return storedOf(type).storage(count);
 }
 
-/** Returns how a type stores numbers. The type must store its elements as numbers (asserted). */
-export function numbersOfType(type: ElementType): NumberTraits {
-  const { numbers } = elementTypes[type];
-  assert(numbers !== undefined, `elements of ${type} are numbers of JavaScript`);
-  return numbers;
+/** Returns how a type stores its elements. There must be storage for the type (asserted). */
+export function storedOf(type: ElementType): Stored {
+  const { stored } = elementTypes[type];
+  assert(stored !== undefined, `there is storage for ${type}`);
+  return stored;
+}
+
+/** Returns the function that turns a value into what memory holds for it in the given type. */
+export function encoderOf(type: ElementType): (value: Scalar) => Scalar {
+  const stored = storedOf(type);
+  if (stored.isWide) return (value) => stored.encode(BigInt(value));
+  return (value) => stored.encode(Number(value));
 }
 
 /**
@@ -41,15 +49,32 @@ export function numbersOfType(type: ElementType): NumberTraits {
 export function literal(
   type: ElementType,
   dims: readonly number[],
-  values: ArrayLike<number>,
+  values: ArrayLike<Scalar>,
 ): Literal {
   const shape = arrayShape(type, dims);
   const count = elementCount(shape);
   assert(values.length === count, `${values.length} values do not fill ${shapeText(shape)}`);
-  const data = storage(type, count);
-  const { encode } = numbersOfType(type);
-  for (let i = 0; i < count; i++) data[i] = encode(values[i]!);
+  return literalFrom(shape, (i) => values[i]!);
+}
+
+/**
+ * Makes a literal of the given shape. `element(i)` is converted to the element type of `shape` and
+ * becomes the element with index i.
+ */
+export function literalFrom(shape: ArrayShape, element: (i: number) => Scalar): Literal {
+  const data = storage(shape.type, elementCount(shape));
+  const encode = encoderOf(shape.type);
+  const into = writable(data);
+  for (let i = 0; i < data.length; i++) into[i] = encode(element(i));
   return { shape, data };
+}
+
+/**
+ * Returns an array as one to which elements can be written. The caller must write elements of the
+ * array's own type: bigints to an array of 64-bit integers, numbers to any other.
+ */
+export function writable(data: ElementArray): { [i: number]: Scalar } {
+  return data as unknown as { [i: number]: Scalar };
 }
 
 /** Returns a view of the memory of a literal as bytes, not a copy. */
@@ -64,12 +89,26 @@ export function literalOfBytes(shape: ArrayShape, bytes: Uint8Array): Literal {
   return { shape, data };
 }
 
-/** Returns the element at row-major index `i` as a number. */
-export function valueAt({ shape, data }: Literal, i: number): number {
-  return numbersOfType(shape.type).decode(data[i]!);
+/** Returns the element at row-major index `i`. */
+export function scalarAt({ shape, data }: Literal, i: number): Scalar {
+  const stored = storedOf(shape.type);
+  const element = data[i]!;
+  return stored.isWide ? (element as bigint) : stored.decode(element as number);
 }
 
-/** Returns all elements as numbers, in row-major order. */
+/** Returns the element at row-major index `i` as a number. It must not have 64 bits (asserted). */
+export function valueAt(it: Literal, i: number): number {
+  const value = scalarAt(it, i);
+  assert(typeof value === 'number', `elements of ${it.shape.type} are numbers`);
+  return value;
+}
+
+/** Returns all elements, in row-major order. */
+export function scalarsOf(it: Literal): Scalar[] {
+  return Array.from({ length: it.data.length }, (_, i) => scalarAt(it, i));
+}
+
+/** Returns all elements as numbers, in row-major order. They must not have 64 bits (asserted). */
 export function valuesOf(it: Literal): number[] {
-  return Array.from(it.data, (_, i) => valueAt(it, i));
+  return Array.from({ length: it.data.length }, (_, i) => valueAt(it, i));
 }

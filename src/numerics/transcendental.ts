@@ -1,4 +1,15 @@
+import {
+  clampTo,
+  mantissaAndExponent,
+  type Pair,
+  polynomial,
+  powerOfTwo,
+  productInTwo,
+  signOf,
+  sumInTwo,
+} from './f32-helpers.ts';
 import type { F32Ops } from './f32-ops.ts';
+import { reduceByHalfPi } from './half-pi.ts';
 
 /*
  * Transcendental functions of the vector unit. Each is a fixed sequence of f32 operations without a
@@ -148,40 +159,6 @@ const cosineCoefficients: readonly number[] = [
 ];
 
 /**
- * π/2 as a sum of five parts. The first four parts have 11 bits each. Each part is multiplied by an
- * integer below 2^13. For the first four parts this product has at most 24 bits, so it is an exact
- * f32. The last part has 24 bits, so its product is rounded.
- */
-const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
-
-function partsOfHalfPi(): [number, number, number, number, number] {
-  // `bits` holds the first 89 bits of π/2 = 0x1.921fb54442d18469898cc51…p0: one bit before the
-  // binary point and `total` bits behind it. `part` cuts out the `count` bits that start at bit
-  // `from`, where bit 0 is the first of all.
-  const bits = 0x1921fb54442d18469898cc5n;
-  const total = 88n;
-  const part = (from: bigint, count: bigint): number => {
-    const cut = (bits >> (total + 1n - from - count)) & ((1n << count) - 1n);
-    return Number(cut) * 2 ** -Number(from + count - 1n);
-  };
-  return [part(0n, 11n), part(11n, 11n), part(22n, 11n), part(33n, 11n), part(44n, 24n)];
-}
-
-/** Evaluates a polynomial by Horner's rule. The first coefficient belongs to the highest power. */
-function polynomial<V>(o: F32Ops<V>, x: V, coefficients: readonly number[]): V {
-  const [first, ...rest] = coefficients.map((c) => o.constF32(c));
-  return rest.reduce((sum, c) => o.add(o.mul(sum, x), c), first!);
-}
-
-function clampTo<V>(o: F32Ops<V>, x: V, least: number, most: number): V {
-  return o.min(o.max(x, o.constF32(least)), o.constF32(most));
-}
-
-function signOf<V>(o: F32Ops<V>, x: V): V {
-  return o.and(x, o.constI32(0x8000_0000));
-}
-
-/**
  * Splits x into n · ln 2 + r, with |r| ≤ ln 2 / 2. n is an integer that is stored as f32. [Cody and
  * Waite]
  */
@@ -206,47 +183,11 @@ function scaleBy<V>(o: F32Ops<V>, x: V, n: V): V {
   return o.mul(o.mul(x, powerOfTwo(o, half)), powerOfTwo(o, o.subI(whole, half)));
 }
 
-/** 2^n as an f32 for an integer n in −126 … 127. */
-function powerOfTwo<V>(o: F32Ops<V>, n: V): V {
-  return o.shl(o.addI(n, o.constI32(127)), 23);
-}
-
-/** Splits a finite x > 0, subnormal or not, into 2^exponent · (1 + m) with √½ ≤ 1 + m < √2. */
-function mantissaAndExponent<V>(o: F32Ops<V>, x: V): { readonly exponent: V; readonly m: V } {
-  const one = o.constF32(1);
-  const subnormal = o.lt(x, o.constF32(2 ** -126));
-  const normal = o.select(subnormal, o.mul(x, o.constF32(2 ** 24)), x);
-  const biased = o.subI(o.shrU(normal, 23), o.select(subnormal, o.constI32(150), o.constI32(126)));
-  const fraction = o.or(
-    o.and(normal, o.constI32(0x007f_ffff)),
-    o.constI32(0x3f00_0000), // 0.5 ≤ fraction < 1
-  );
-  const low = o.lt(fraction, o.constF32(Math.SQRT1_2));
-  const exponent = o.sub(o.f32FromI32(biased), o.and(low, one));
-  return { exponent, m: o.sub(o.add(fraction, o.and(low, fraction)), one) };
-}
-
 function edgesOfLog<V>(o: F32Ops<V>, x: V, result: V): V {
   const zero = o.constF32(0);
   const positive = o.select(o.eq(x, zero), o.constF32(-Infinity), result);
   const finite = o.select(o.lt(x, o.constF32(Infinity)), positive, x);
   return o.select(o.lt(x, zero), o.constF32(NaN), finite);
-}
-
-/**
- * Splits x ≥ 0 into quadrant · π/2 + r. For x up to 2^13, |r| is at most π/4. For larger x, r has a
- * larger error, and |r| is limited to 0.8.
- */
-function reduceByHalfPi<V>(o: F32Ops<V>, x: V): { readonly quadrant: V; readonly r: V } {
-  const n = o.nearest(o.mul(x, o.constF32(2 / Math.PI)));
-  const times = (part: number): V => o.mul(n, o.constF32(part));
-  const [a, b, c, d, e] = halfPiParts;
-  const exact = o.sub(o.sub(x, times(a)), times(b));
-  const third = times(c);
-  const high = o.sub(exact, third);
-  const lost = o.sub(o.sub(exact, high), third);
-  const r = o.add(high, o.sub(lost, o.add(times(d), times(e))));
-  return { quadrant: o.i32FromF32Trunc(n), r: clampTo(o, r, -0.8, 0.8) };
 }
 
 /** sin(quadrant · π/2 + r) for |r| ≤ 0.8. */
@@ -258,12 +199,6 @@ function sineOfQuadrant<V>(o: F32Ops<V>, quadrant: V, r: V): V {
   const odd = o.shrS(o.shl(quadrant, 31), 31);
   const negative = o.and(o.shl(quadrant, 30), o.constI32(0x8000_0000));
   return o.xor(o.select(odd, cosine, sine), negative);
-}
-
-/** A number as a sum of two f32: `high` is the number rounded to f32, `low` the rounding error. */
-interface Pair<V> {
-  readonly high: V;
-  readonly low: V;
 }
 
 /**
@@ -313,29 +248,4 @@ function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V>
   const back = productInTwo(o, high, divisor);
   const rest = o.sub(o.sub(o.sub(numerator, back.high), back.low), o.mul(high, lost));
   return { high, low: o.div(rest, divisor) };
-}
-
-/**
- * a + b without error, as a sum of two f32: the rounded sum and the rounding error. Requires |a| ≥
- * |b| or a = 0. [Dekker]
- */
-function sumInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
-  const high = o.add(a, b);
-  return { high, low: o.sub(b, o.sub(high, a)) };
-}
-
-/**
- * a · b as a sum of two f32: the rounded product and the rounding error. Exact if nothing overflows
- * or underflows. The function splits a and b into halves by masking bits. [Dekker]
- */
-function productInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
-  const upper = o.constI32(0xffff_f000);
-  const aHigh = o.and(a, upper);
-  const bHigh = o.and(b, upper);
-  const aLow = o.sub(a, aHigh);
-  const bLow = o.sub(b, bHigh);
-  const high = o.mul(a, b);
-  const first = o.sub(o.mul(aHigh, bHigh), high);
-  const crossed = o.add(o.add(first, o.mul(aHigh, bLow)), o.mul(aLow, bHigh));
-  return { high, low: o.add(crossed, o.mul(aLow, bLow)) };
 }

@@ -27,6 +27,7 @@ import {
   parameter,
   reduce,
   reduceMax,
+  reducePrecision,
   reduceSum,
   reduceWindow,
   reshape,
@@ -93,6 +94,8 @@ describe('the gradient of an element-wise operation', () => {
     'log-plus-one': [-0.6, 3],
     rsqrt: [0.4, 3],
     sqrt: [0.3, 3],
+    cbrt: [0.3, 3],
+    tan: [-1.3, 1.3],
   };
   const unaries: UnaryOpcode[] = [
     'abs',
@@ -107,6 +110,9 @@ describe('the gradient of an element-wise operation', () => {
     'sine',
     'sqrt',
     'tanh',
+    'cbrt',
+    'tan',
+    'erf',
   ];
   test.each(unaries)('%s', (opcode) => {
     const [low, high] = ranges[opcode] ?? [-2, 2];
@@ -128,6 +134,7 @@ describe('the gradient of an element-wise operation', () => {
     'minimum',
     'power',
     'remainder',
+    'atan2',
   ];
   test.each(binaries)('%s', (opcode) => {
     fc.assert(
@@ -237,6 +244,30 @@ describe('the gradient of an element-wise operation', () => {
     expectGradient(y, [x], [[0.5, 1]]);
     const [byX] = gradient(weighted(y), [x]);
     expect(byX!.shape).toEqual(f32([2]));
+  });
+
+  test('passes through reduce-precision, which rounds the cotangent too', () => {
+    const x = input(0, [2]);
+    const format = { exponentBits: 5, mantissaBits: 2 };
+    const y = reducePrecision(exp(x), format);
+    expectGradient(y, [x], [[0.5, 1]]);
+    const [byX] = gradient(weighted(reducePrecision(x, format)), [x]);
+    expect(byX).toMatchObject({ opcode: 'reduce-precision', ...format });
+  });
+
+  test('of atan2 holds in all four quadrants and on the axes', () => {
+    const [y, x] = [input(0, [6]), input(1, [6])];
+    const values = [
+      [1, 1, -1, -1, 0, 1],
+      [2, -2, -2, 2, 1, 0],
+    ];
+    expectGradient(binary('atan2', y, x), [y, x], values);
+  });
+
+  test('of cbrt is infinite at 0, where the slope is', () => {
+    const x = input(0, []);
+    const [byX] = gradient(unary('cbrt', x), [x]);
+    expect(interpret(byX!, new Map([[x, [0]]]))).toEqual([Infinity]);
   });
 
   test('is 0 through step functions and integers', () => {

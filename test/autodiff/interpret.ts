@@ -10,6 +10,7 @@ import type {
 import { postOrder } from '../../src/hlo/traverse.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
 import { type ArrayShape, isArray, product, stridesOf } from '../../src/numerics/shape.ts';
+import { erfF64 } from '../numerics/erf-f64.ts';
 
 /** Values of an array of any element type, in row-major order. bf16 and f32 are not rounded. */
 export type Values = readonly number[];
@@ -17,7 +18,7 @@ export type Values = readonly number[];
 /**
  * Evaluates HLO on one replica. All arithmetic is in f64, because checks of derivatives need more
  * precision than f32 has. `leaves` has the values of parameters. Element types are ignored, except
- * that conversions to integers truncate.
+ * that conversions to integers truncate. `reduce-precision` rounds nothing.
  */
 export function interpret(
   root: HloInstruction,
@@ -87,6 +88,12 @@ function compute(
       return a.map(Math.sqrt);
     case 'tanh':
       return a.map(Math.tanh);
+    case 'cbrt':
+      return a.map(Math.cbrt);
+    case 'tan':
+      return a.map(Math.tan);
+    case 'erf':
+      return a.map(erfF64);
     case 'add':
       return a.map((x, i) => x + b[i]!);
     case 'subtract':
@@ -103,6 +110,8 @@ function compute(
       return a.map((x, i) => x ** b[i]!);
     case 'remainder':
       return a.map((x, i) => x % b[i]!);
+    case 'atan2':
+      return a.map((x, i) => Math.atan2(x, b[i]!));
     case 'and':
       return a.map((x, i) => x & b[i]!);
     case 'or':
@@ -120,6 +129,7 @@ function compute(
     case 'broadcast':
       return gather((i) => it.dimensions.map((d) => i[d]!));
     case 'reshape':
+    case 'reduce-precision':
     case 'all-reduce':
       return a;
     case 'transpose':

@@ -176,6 +176,7 @@ const others: readonly Opcode[] = [
   'clamp',
   'convert',
   'bitcast-convert',
+  'reduce-precision',
   'broadcast',
   'reshape',
   'transpose',

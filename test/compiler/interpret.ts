@@ -10,7 +10,7 @@ import type {
 } from '../../src/isa/executable.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { roundToBf16 } from '../../src/numerics/bf16.ts';
-import { type Literal, storage } from '../../src/numerics/literal.ts';
+import { type Literal, storage, valueAt } from '../../src/numerics/literal.ts';
 import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
 
 /** Results of one step of an executable. */
@@ -246,7 +246,7 @@ export function sumByChip(values: readonly Literal[]): Literal {
   const { shape } = at(values, 0);
   const add = (a: Literal, b: Literal): Literal => ({
     shape,
-    data: (a.data as Float32Array).map((x, i) => x + b.data[i]!),
+    data: (a.data as Float32Array).map((x, i) => x + valueAt(b, i)),
   });
   const chips: Literal[] = [];
   for (let core = 0; core < values.length; core += 2) {

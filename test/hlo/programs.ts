@@ -500,6 +500,10 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   },
   'get-tuple-element': (builder) => [b.getTupleElement(b.tuple([builder.pick()]), 0)],
   fusion: (builder) => [fusionOf(builder)],
+  'reduce-precision': (builder) => {
+    const format = { exponentBits: 1 + builder.draw(8), mantissaBits: builder.draw(24) };
+    return [b.reducePrecision(builder.pick(floats), format)];
+  },
 };
 
 function fusionOf(builder: Builder): HloInstruction {

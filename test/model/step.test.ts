@@ -13,7 +13,7 @@ import {
   trainStep,
 } from '../../src/model/step.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { type Literal, literal, valuesOf } from '../../src/numerics/literal.ts';
+import { type Literal, literal, valueAt, valuesOf } from '../../src/numerics/literal.ts';
 import { stream, uniformLiteral } from '../../src/numerics/random.ts';
 import { arrayShape, product } from '../../src/numerics/shape.ts';
 import { constant } from '../../src/optimizer/schedule.ts';
@@ -169,7 +169,7 @@ describe('a training step', () => {
     expect(first).toEqual(second);
     expect(program.outfeed).toEqual(['loss', 'correct', 'learningRate']);
     const [evaluated] = run(evaluateStep({ ...options, replicas: 2 }), batch, 2);
-    const [correct, loss, samples] = evaluated!.outfeed[0]!.map((it) => it.data[0]!);
+    const [correct, loss, samples] = evaluated!.outfeed[0]!.map((it) => valueAt(it, 0));
     expect(first).toEqual([expect.closeTo(loss! / 8, 6), correct, 0.5]);
     expect(samples).toBe(8);
   });
@@ -204,7 +204,7 @@ describe('a training step', () => {
     const losses: number[] = [];
     for (let step = 0; step < 5; step++) {
       const [result] = run({ ...program, parameters }, batch, 2);
-      losses.push(result!.outfeed[0]![0]!.data[0]!);
+      losses.push(valueAt(result!.outfeed[0]![0]!, 0));
       parameters = parameters.map(({ name }, i) => ({ name, value: result!.values[i]! }));
     }
     expect(losses[4]!).toBeLessThan(losses[0]! * 0.9);
@@ -214,10 +214,10 @@ describe('a training step', () => {
 test('a sample with label −1 does not change the loss', () => {
   const padded = batchOf(8, [0, 1, 2, 3, 0, 1, -1, -1]);
   const program = evaluateStep(options);
-  const [, loss, samples] = run(program, padded, 1)[0]!.outfeed[0]!.map((it) => it.data[0]!);
+  const [, loss, samples] = run(program, padded, 1)[0]!.outfeed[0]!.map((it) => valueAt(it, 0));
   expect(samples).toBe(6);
   const other = { ...padded, images: { ...padded.images, data: padded.images.data.slice() } };
-  other.images.data.fill(1000, 6 * product(inputDims));
+  (other.images.data as Float32Array).fill(1000, 6 * product(inputDims));
   expect(run(program, other, 1)[0]!.outfeed[0]![1]!.data[0]).toBe(loss);
 });
 

@@ -2,7 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { add, module, parameter, tuple } from '../../src/hlo/build.ts';
 import { evaluate } from '../../src/hlo/evaluate.ts';
-import { type Literal, literal, type NamedLiteral, valuesOf } from '../../src/numerics/literal.ts';
+import {
+  type Literal,
+  literal,
+  type NamedLiteral,
+  valueAt,
+  valuesOf,
+} from '../../src/numerics/literal.ts';
 import { chain, type Optimizer } from '../../src/optimizer/optimizer.ts';
 import { constant, piecewise, rateAt } from '../../src/optimizer/schedule.ts';
 import { sgd } from '../../src/optimizer/sgd.ts';
@@ -41,7 +47,7 @@ function run(
     const { values } = evaluate(module('update', parameters, root), { parameters: inputs });
     weights = values.slice(0, n);
     state = state.map(({ name }, i) => ({ name, value: values[n + i]! }));
-    rates.push(...values.slice(n + state.length).map(({ data }) => data[0]!));
+    rates.push(...values.slice(n + state.length).map((it) => valueAt(it, 0)));
   }
   return { weights: weights.map(valuesOf), state, rates };
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { module, parameter } from '../../src/hlo/build.ts';
 import { evaluate } from '../../src/hlo/evaluate.ts';
-import { literal } from '../../src/numerics/literal.ts';
+import { literal, valueAt } from '../../src/numerics/literal.ts';
 import { arrayShape } from '../../src/numerics/shape.ts';
 import {
   constant,
@@ -42,7 +42,8 @@ const schedules = fc.letrec<{ any: Schedule; base: Schedule }>((tie) => ({
 function onDevice(schedule: Schedule, step: number): number {
   const counter = parameter(0, arrayShape('s32', []));
   const program = module('rate', [counter], rateOf(schedule, counter));
-  return evaluate(program, { parameters: [literal('s32', [], [step])] }).values[0]!.data[0]!;
+  const { values } = evaluate(program, { parameters: [literal('s32', [], [step])] });
+  return valueAt(values[0]!, 0);
 }
 
 test('host and device compute the same bits of a learning rate', () => {

@@ -1,6 +1,7 @@
 import { at } from '../../numerics/assert.ts';
 import { type ElementType, elementTypes } from '../../numerics/element-type.ts';
 import { bitsFromF32 } from '../../numerics/f32-ops.ts';
+import { type FloatFormat, reducePrecision } from '../../numerics/reduce-precision.ts';
 import type { Lanes } from '../codegen/lanes.ts';
 import type { Node } from '../codegen/ssa.ts';
 import { arrayOf, each } from '../codegen/value.ts';
@@ -8,8 +9,8 @@ import { type ByKind, forType, integers } from './by-kind.ts';
 import { operandElement } from './loop.ts';
 import type { Lowerings } from './lowering.ts';
 
-/** Lowering of changes of the element type. */
-export const conversion: Lowerings<'convert' | 'bitcast-convert'> = {
+/** Lowering of changes of the element type, and of the precision within a type. */
+export const conversion: Lowerings<'convert' | 'bitcast-convert' | 'reduce-precision'> = {
   convert: {
     loop: {
       element: (it, point, to) => {
@@ -22,6 +23,21 @@ export const conversion: Lowerings<'convert' | 'bitcast-convert'> = {
   'bitcast-convert': {
     loop: { element: (it, point, to) => operandElement(it, 0, point, to) },
   },
+  'reduce-precision': {
+    loop: {
+      element: (it, point, to) => {
+        const { type } = it.shape;
+        const code = forType(reduced, type, it.opcode);
+        const x = operandElement(it, 0, point, to);
+        return each((node) => to.lanes.rounded(type, code(to.lanes, node, it)), x);
+      },
+    },
+  },
+};
+
+/** Code of `reduce-precision`, without the last rounding. */
+const reduced: ByKind<(lanes: Lanes, x: Node, format: FloatFormat) => Node> = {
+  float: (lanes, x, format) => reducePrecision(lanes.f32, x, format),
 };
 
 /** Writes a conversion without the last rounding. `zero` is a v128 of zeros. */

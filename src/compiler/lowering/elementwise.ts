@@ -1,6 +1,10 @@
 import type { BinaryOpcode, InstructionOf, UnaryOpcode } from '../../hlo/instruction.ts';
+import { atan2 } from '../../numerics/arc-tangent.ts';
 import { at } from '../../numerics/assert.ts';
+import { cbrt } from '../../numerics/cube-root.ts';
+import { erf } from '../../numerics/error-function.ts';
 import { bitsFromF32 } from '../../numerics/f32-ops.ts';
+import { tan } from '../../numerics/tangent.ts';
 import * as transcendental from '../../numerics/transcendental.ts';
 import type { Lanes } from '../codegen/lanes.ts';
 import type { Node } from '../codegen/ssa.ts';
@@ -56,6 +60,12 @@ export const elementwise: Lowerings<UnaryOpcode | BinaryOpcode> = {
   sine: unary({ float: (lanes, x) => transcendental.sin(lanes.f32, x) }),
   sqrt: unary({ float: (lanes, x) => lanes.f32.sqrt(x) }),
   tanh: unary({ float: (lanes, x) => transcendental.tanh(lanes.f32, x) }),
+  cbrt: unary({ float: (lanes, x) => cbrt(lanes.f32, x) }),
+  tan: unary({ float: (lanes, x) => tan(lanes.f32, x) }),
+  erf: unary({ float: (lanes, x) => erf(lanes.f32, x) }),
+  'round-nearest-afz': unary({ float: roundedAway }),
+  popcnt: unary(integers(populationCount)),
+  'count-leading-zeros': unary(integers(leadingZeros)),
 
   add: binary({ float: (lanes, a, b) => lanes.f32.add(a, b), ...integers(simd('i32x4Add')) }),
   subtract: binary({ float: (lanes, a, b) => lanes.f32.sub(a, b), ...integers(simd('i32x4Sub')) }),
@@ -83,6 +93,7 @@ export const elementwise: Lowerings<UnaryOpcode | BinaryOpcode> = {
   'shift-right-logical': binary(
     integers((lanes, a, b) => lanes.shift('i32x4ShrU', 'shiftRightLogical', a, b)),
   ),
+  atan2: binary({ float: (lanes, a, b) => atan2(lanes.f32, a, b) }),
 };
 
 /** Code that is one SIMD instruction. */
@@ -133,4 +144,28 @@ function signOfFloat({ f32: o }: Lanes, x: Node): Node {
 function signOfInteger(lanes: Lanes, x: Node): Node {
   const zero = lanes.bits(0);
   return lanes.op('i32x4Sub', lanes.op('i32x4LtS', x, zero), lanes.op('i32x4GtS', x, zero));
+}
+
+/**
+ * Rounds to the nearest integral value, ties away from zero. The code rounds the magnitude, ties to
+ * even, and adds 1 where this has rounded a tie down.
+ */
+function roundedAway({ f32: o }: Lanes, x: Node): Node {
+  const magnitude = o.abs(x);
+  const near = o.nearest(magnitude);
+  const isTie = o.eq(o.sub(magnitude, near), o.constF32(0.5));
+  return o.or(o.add(near, o.and(isTie, o.constF32(1))), o.and(x, o.constI32(0x8000_0000)));
+}
+
+/** Counts the ones of each byte, and adds the counts of the four bytes of a lane. */
+function populationCount(lanes: Lanes, x: Node): Node {
+  const pairs = lanes.op('i16x8ExtAddPairwiseI8x16U', lanes.op('i8x16Popcnt', x));
+  return lanes.op('i32x4ExtAddPairwiseI16x8U', pairs);
+}
+
+/** Spreads the highest one to all bits below it. The zeros that are left are the leading ones. */
+function leadingZeros(lanes: Lanes, x: Node): Node {
+  const { f32: o } = lanes;
+  const spread = [1, 2, 4, 8, 16].reduce((bits, count) => o.or(bits, o.shrU(bits, count)), x);
+  return populationCount(lanes, lanes.op('not', spread));
 }

@@ -1,4 +1,4 @@
-import type { ElementType } from '../../numerics/element-type.ts';
+import type { ElementType, Scalar } from '../../numerics/element-type.ts';
 import { bitsFromF32 } from '../../numerics/f32-ops.ts';
 import { type Literal, valueAt } from '../../numerics/literal.ts';
 import { arrayRefusal } from './loop.ts';
@@ -16,7 +16,9 @@ export const leaf: Lowerings<'parameter' | 'constant'> = {
       // Generated code has no memory for constants. A constant array with different elements must
       // be a parameter of the loop instead.
       refusal: (it) =>
-        new Set(it.value.data).size <= 1 ? arrayRefusal(it.shape) : 'a constant array',
+        new Set<Scalar>(it.value.data as Iterable<Scalar>).size <= 1
+          ? arrayRefusal(it.shape)
+          : 'a constant array',
     },
     name: (it, to) => [to.constant(it)],
   },

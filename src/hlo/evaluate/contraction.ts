@@ -1,11 +1,11 @@
 import { at } from '../../numerics/assert.ts';
 import { roundToBf16 } from '../../numerics/bf16.ts';
-import type { Literal } from '../../numerics/literal.ts';
+import { type Literal, literalFrom } from '../../numerics/literal.ts';
 import { stridesOf } from '../../numerics/shape.ts';
 import { tpuV2 } from '../../spec/tpu-v2.ts';
 import type { Convolution, Dot, Precision } from '../instruction.ts';
 import { windowElement } from '../window.ts';
-import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
+import { forEachIndex, numbersOf, offsetsAlong } from './value.ts';
 
 /**
  * Number of products in one tile. A sum of products is cut into tiles. One column of the MXU adds

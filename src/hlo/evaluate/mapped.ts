@@ -1,6 +1,9 @@
-import { type Literal, valueAt } from '../../numerics/literal.ts';
+import type { Scalar } from '../../numerics/element-type.ts';
+import { type Literal, literalFrom, scalarAt } from '../../numerics/literal.ts';
 import type { ArrayShape } from '../../numerics/shape.ts';
-import { literalFrom } from './value.ts';
+
+/** Computes one element of a result from the elements of one to three operands. */
+export type ElementFunction = (x: Scalar, y: Scalar, z: Scalar) => Scalar;
 
 /**
  * Applies a function to the elements of one to three operands, element by element. If an operand
@@ -9,11 +12,11 @@ import { literalFrom } from './value.ts';
 export function mapped(
   shape: ArrayShape,
   operands: readonly Literal[],
-  element: (x: number, y: number, z: number) => number,
+  element: ElementFunction,
 ): Literal {
   const [a, b, c] = operands.map((operand) => {
     const spread = operand.data.length === 1 ? 0 : 1;
-    return (i: number): number => valueAt(operand, i * spread);
+    return (i: number): Scalar => scalarAt(operand, i * spread);
   });
   const none = (): number => 0;
   const second = b ?? none;

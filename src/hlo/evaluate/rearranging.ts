@@ -1,8 +1,15 @@
 import { at } from '../../numerics/assert.ts';
-import { bytesOf, type Literal, literalOfBytes, storage } from '../../numerics/literal.ts';
+import {
+  bytesOf,
+  type Literal,
+  literalFrom,
+  literalOfBytes,
+  storage,
+  writable,
+} from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
 import type { Broadcast, Concatenate, Pad, Reverse, Slice, Transpose } from '../instruction.ts';
-import { forEachIndex, gathered, literalFrom } from './value.ts';
+import { forEachIndex, gathered } from './value.ts';
 
 /* Operations that move elements and do not change their bits. */
 
@@ -88,8 +95,9 @@ export function selectOf(
   onFalse: Literal,
 ): Literal {
   const data = storage(shape.type, elementCount(shape));
+  const into = writable(data);
   for (let i = 0; i < data.length; i++) {
-    data[i] = (predicate.data[i] === 0 ? onFalse : onTrue).data[i]!;
+    into[i] = (predicate.data[i] === 0 ? onFalse : onTrue).data[i]!;
   }
   return { shape, data };
 }
@@ -98,12 +106,13 @@ export function selectOf(
 export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Literal {
   const { shape, dimension } = it;
   const data = storage(shape.type, elementCount(shape));
+  const into = writable(data);
   const strides = stridesOf(shape.dims);
   let start = 0;
   for (const operand of operands) {
     forEachIndex(operand.shape.dims, (index, flat) => {
       const place = index.reduce((offset, n, d) => offset + n * strides[d]!, 0);
-      data[place + start * strides[dimension]!] = operand.data[flat]!;
+      into[place + start * strides[dimension]!] = operand.data[flat]!;
     });
     start += at(operand.shape.dims, dimension);
   }

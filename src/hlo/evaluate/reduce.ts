@@ -1,15 +1,16 @@
 import { at } from '../../numerics/assert.ts';
-import { type Literal, valueAt } from '../../numerics/literal.ts';
+import type { Scalar } from '../../numerics/element-type.ts';
+import { type Literal, literalFrom, scalarAt, scalarsOf } from '../../numerics/literal.ts';
 import { elementCount, stridesOf } from '../../numerics/shape.ts';
 import type { Reduce, ReduceWindow, SelectAndScatter, WindowDimension } from '../instruction.ts';
 import { windowElement } from '../window.ts';
-import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
+import { forEachIndex, offsetsAlong } from './value.ts';
 
 /**
- * A computation on scalars, as a function. It takes one number for each parameter of the
- * computation and returns a list with one number for each result.
+ * A computation on scalars, as a function. It takes one value for each parameter of the
+ * computation and returns a list with one value for each result.
  */
-export type ScalarBody = (...values: readonly number[]) => readonly number[];
+export type ScalarBody = (...values: readonly Scalar[]) => readonly Scalar[];
 
 /**
  * Evaluates a reduce of one or more inputs. Each element of a result is ((init ∘ x0) ∘ x1) ∘ …,
@@ -22,15 +23,15 @@ export function reduceOf(
   body: ScalarBody,
 ): readonly Literal[] {
   const inputs = operands.slice(0, operands.length / 2);
-  const inits = operands.slice(inputs.length).map((init) => valueAt(init, 0));
-  const numbers = inputs.map(numbersOf);
+  const inits = operands.slice(inputs.length).map((init) => scalarAt(init, 0));
+  const numbers = inputs.map(scalarsOf);
   const { dims } = at(inputs, 0).shape;
   const kept = dims.map((_, d) => d).filter((d) => !it.dimensions.includes(d));
   const reduced = dims.map((_, d) => d).filter((d) => it.dimensions.includes(d));
   const starts = offsetsAlong(dims, kept);
   const along = offsetsAlong(dims, reduced);
   const results = starts.map((start) => {
-    let sums: readonly number[] = inits;
+    let sums: readonly Scalar[] = inits;
     for (const offset of along) {
       sums = body(...sums, ...numbers.map((values) => values[start + offset]!));
     }
@@ -52,9 +53,9 @@ export function reduceWindowOf(
   init: Literal,
   body: ScalarBody,
 ): Literal {
-  const numbers = numbersOf(input);
-  const first = valueAt(init, 0);
-  const results: number[] = [];
+  const numbers = scalarsOf(input);
+  const first = scalarAt(init, 0);
+  const results: Scalar[] = [];
   forEachIndex(it.shape.dims, (position) => {
     let sum = first;
     forEachInWindow(it.window, position, input.shape.dims, (place) => {
@@ -76,8 +77,8 @@ export function selectAndScatterOf(
   scatter: ScalarBody,
 ): Literal {
   const [operand, source, init] = operands;
-  const numbers = numbersOf(operand);
-  const result = new Float64Array(elementCount(it.shape)).fill(valueAt(init, 0));
+  const numbers = scalarsOf(operand);
+  const result = new Array<Scalar>(elementCount(it.shape)).fill(scalarAt(init, 0));
   forEachIndex(source.shape.dims, (position, flat) => {
     let selected = -1;
     forEachInWindow(it.window, position, operand.shape.dims, (place) => {
@@ -85,7 +86,7 @@ export function selectAndScatterOf(
       if (selected < 0 || keeps(numbers[selected]!, numbers[place]!)[0] === 0) selected = place;
     });
     if (selected < 0) return;
-    result[selected] = scatter(result[selected]!, valueAt(source, flat))[0]!;
+    result[selected] = scatter(result[selected]!, scalarAt(source, flat))[0]!;
   });
   return literalFrom(it.shape, (i) => result[i]!);
 }

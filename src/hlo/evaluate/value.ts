@@ -1,6 +1,6 @@
 import { assert } from '../../numerics/assert.ts';
-import type { ElementType } from '../../numerics/element-type.ts';
-import { type Literal, numbersOfType, storage, valueAt } from '../../numerics/literal.ts';
+import type { ElementType, Scalar } from '../../numerics/element-type.ts';
+import { type Literal, storage, storedOf, valueAt, writable } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
 
 /** Value of an instruction: an array, a tuple of values, or a token, which has no data. */
@@ -18,17 +18,6 @@ export function flattened(value: Value): Literal[] {
 }
 
 /**
- * Makes a literal of the given shape. `element(i)` is an f32 number or an integer. Rounded to the
- * element type of `shape`, it becomes the element with index i.
- */
-export function literalFrom(shape: ArrayShape, element: (i: number) => number): Literal {
-  const data = storage(shape.type, elementCount(shape));
-  const { encode } = numbersOfType(shape.type);
-  for (let i = 0; i < data.length; i++) data[i] = encode(element(i));
-  return { shape, data };
-}
-
-/**
  * Gathers elements without changing their bits. If `from[i]` is not negative, element i of the
  * result is element `from[i]` of `source`. Otherwise it is element 0 of `other`.
  */
@@ -39,23 +28,26 @@ export function gathered(
   other: Literal = source,
 ): Literal {
   const data = storage(shape.type, elementCount(shape));
+  const into = writable(data);
   for (let i = 0; i < data.length; i++) {
-    data[i] = from[i]! < 0 ? other.data[0]! : source.data[from[i]!]!;
+    into[i] = from[i]! < 0 ? other.data[0]! : source.data[from[i]!]!;
   }
   return { shape, data };
 }
 
-/** Returns all elements as f64, which represents each element type exactly. */
+/** Returns all elements as f64, which represents each type exactly that is not of 64 bits. */
 export function numbersOf(it: Literal): Float64Array {
   return Float64Array.from({ length: it.data.length }, (_, i) => valueAt(it, i));
 }
 
 /**
- * Converts a number to an element type: rounds it for a float, and wraps it for an integer.
+ * Returns the function that converts a value to an element type: rounds it for a float, and wraps
+ * it for an integer.
  */
-export function asType(type: ElementType, value: number): number {
-  const { encode, decode } = numbersOfType(type);
-  return decode(encode(value));
+export function rounderOf(type: ElementType): (value: Scalar) => Scalar {
+  const stored = storedOf(type);
+  if (stored.isWide) return (value) => stored.encode(BigInt(value));
+  return (value) => stored.decode(stored.encode(Number(value)));
 }
 
 /**

@@ -1,9 +1,12 @@
+import { atan2 } from '../../numerics/arc-tangent.ts';
 import { assert } from '../../numerics/assert.ts';
-import { type ElementType, elementTypes } from '../../numerics/element-type.ts';
+import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
 import { onNumbers } from '../../numerics/f32-ops.ts';
+import { storedOf } from '../../numerics/literal.ts';
 import * as lanes from '../../numerics/transcendental.ts';
+import { wideMaximum, wideMinimum } from '../evaluate/elementwise.ts';
 import { mapped } from '../evaluate/mapped.ts';
-import { asType, literalOf } from '../evaluate/value.ts';
+import { literalOf, rounderOf } from '../evaluate/value.ts';
 import type { InstructionBase } from '../instruction.ts';
 import { equalOperands, expectKind, type Kind, typesOfKind } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
@@ -24,6 +27,7 @@ export const binaryOpcodes = [
   'shift-left',
   'shift-right-arithmetic',
   'shift-right-logical',
+  'atan2',
 ] as const;
 
 /** One of {@link binaryOpcodes}. */
@@ -43,6 +47,8 @@ interface BinaryOp {
    * wraps to the element type.
    */
   readonly ofIntegers?: (a: number, b: number, bits: number) => number;
+  /** Computes one element from two 64-bit integers. The result wraps to the element type. */
+  readonly ofWide?: (a: bigint, b: bigint) => bigint;
 }
 
 /**
@@ -55,38 +61,62 @@ interface BinaryOp {
  *   shift fills all bits with the sign bit, and the other shifts give 0.
  */
 const ops: { readonly [O in BinaryOpcode]: BinaryOp } = {
-  add: { takes: 'number', ...both((a, b) => a + b) },
-  subtract: { takes: 'number', ...both((a, b) => a - b) },
-  multiply: { takes: 'number', ofFloats: (a, b) => a * b, ofIntegers: Math.imul },
+  add: { takes: 'number', ...both((a, b) => a + b), ofWide: (a, b) => a + b },
+  subtract: { takes: 'number', ...both((a, b) => a - b), ofWide: (a, b) => a - b },
+  multiply: {
+    takes: 'number',
+    ofFloats: (a, b) => a * b,
+    ofIntegers: Math.imul,
+    ofWide: (a, b) => a * b,
+  },
   divide: {
     takes: 'number',
     ofFloats: (a, b) => a / b,
     ofIntegers: (a, b) => (b === 0 ? -1 : Math.trunc(a / b)),
+    ofWide: (a, b) => (b === 0n ? -1n : a / b),
   },
-  maximum: { takes: 'any', ...both((a, b) => Math.max(a, b)) },
-  minimum: { takes: 'any', ...both((a, b) => Math.min(a, b)) },
+  maximum: {
+    takes: 'any',
+    ...both((a, b) => Math.max(a, b)),
+    ofWide: wideMaximum,
+  },
+  minimum: {
+    takes: 'any',
+    ...both((a, b) => Math.min(a, b)),
+    ofWide: wideMinimum,
+  },
   power: { takes: 'float', ofFloats: onNumbers(lanes.power) },
   remainder: {
     takes: 'number',
     ofFloats: (a, b) => a % b,
     ofIntegers: (a, b) => (b === 0 ? a : a % b),
+    ofWide: (a, b) => (b === 0n ? a : a % b),
   },
-  and: { takes: 'bits', ofIntegers: (a, b) => a & b },
-  or: { takes: 'bits', ofIntegers: (a, b) => a | b },
-  xor: { takes: 'bits', ofIntegers: (a, b) => a ^ b },
+  and: { takes: 'bits', ofIntegers: (a, b) => a & b, ofWide: (a, b) => a & b },
+  or: { takes: 'bits', ofIntegers: (a, b) => a | b, ofWide: (a, b) => a | b },
+  xor: { takes: 'bits', ofIntegers: (a, b) => a ^ b, ofWide: (a, b) => a ^ b },
   'shift-left': {
     takes: 'integer',
     ofIntegers: (a, b, bits) => (b >>> 0 < bits ? a << b : 0),
+    ofWide: (a, b) => (wideCount(b) < 64n ? a << wideCount(b) : 0n),
   },
   'shift-right-arithmetic': {
     takes: 'integer',
     ofIntegers: (a, b, bits) => signedOf(a, bits) >> Math.min(b >>> 0, 31),
+    ofWide: (a, b) => BigInt.asIntN(64, a) >> (wideCount(b) < 64n ? wideCount(b) : 63n),
   },
   'shift-right-logical': {
     takes: 'integer',
     ofIntegers: (a, b, bits) => (b >>> 0 < bits ? unsignedOf(a, bits) >>> b : 0),
+    ofWide: (a, b) => (wideCount(b) < 64n ? BigInt.asUintN(64, a) >> wideCount(b) : 0n),
   },
+  atan2: { takes: 'float', ofFloats: onNumbers(atan2) },
 };
+
+/** Returns the count of a shift of a 64-bit integer, which is unsigned. */
+function wideCount(count: bigint): bigint {
+  return BigInt.asUintN(64, count);
+}
 
 /** Returns the lowest `bits` bits of an integer as a signed number. */
 function signedOf(a: number, bits: number): number {
@@ -106,11 +136,17 @@ function both(
 
 function definitionOf(opcode: BinaryOpcode): Definition<Binary> {
   const op: BinaryOp = ops[opcode];
-  const elementOf = (type: ElementType): ((a: number, b: number) => number) => {
+  const elementOf = (type: ElementType): ((a: Scalar, b: Scalar) => Scalar) => {
     const { kind, bits } = elementTypes[type];
+    const round = rounderOf(type);
+    const { ofWide } = op;
+    if (storedOf(type).isWide) {
+      assert(ofWide !== undefined, `${opcode} of ${type} has a definition`);
+      return (a, b) => round(ofWide(a as bigint, b as bigint));
+    }
     const plain = kind === 'float' ? op.ofFloats : op.ofIntegers;
     assert(plain !== undefined, `${opcode} of ${type} has a definition`);
-    return (a, b) => asType(type, plain(a, b, bits));
+    return (a, b) => round(plain(a as number, b as number, bits));
   };
   return {
     family: 'elementwise',

@@ -1,4 +1,4 @@
-import type { ElementType } from '../../numerics/element-type.ts';
+import type { ElementType, Scalar } from '../../numerics/element-type.ts';
 import type { Literal } from '../../numerics/literal.ts';
 import type { Shape } from '../../numerics/shape.ts';
 import type { ScalarBody } from '../evaluate/reduce.ts';
@@ -86,7 +86,7 @@ export type Meaning<I extends HloInstruction> =
        * Returns the function that computes one element from the elements of the operands at the
        * same index. Only element-wise opcodes on numbers have it.
        */
-      element?(it: I): (...values: number[]) => number;
+      element?(it: I): (...values: Scalar[]) => Scalar;
     }
   | {
       /**

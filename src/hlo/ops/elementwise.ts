@@ -1,23 +1,26 @@
-import { elementTypes } from '../../numerics/element-type.ts';
+import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
+import { storedOf } from '../../numerics/literal.ts';
 import { arrayShape, type Shape, sameDims, sameShape, shapeText } from '../../numerics/shape.ts';
-import { comparison, conversion } from '../evaluate/elementwise.ts';
+import { comparison, conversion, wideMaximum, wideMinimum } from '../evaluate/elementwise.ts';
 import { mapped } from '../evaluate/mapped.ts';
 import { bitcastOf, selectOf } from '../evaluate/rearranging.ts';
+import { isReducible, reducedPrecision, reducibleTypes } from '../evaluate/reduced-precision.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
-import { field, word } from '../text/attribute.ts';
+import { field, integer, word } from '../text/attribute.ts';
 import {
   arrayOperand,
   equalOperands,
   expect,
   expectKind,
   expectOperands,
+  isIndex,
   statedArray,
 } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
 
 /** Element-wise operations with rules of their own. */
-export type Elementwise = Compare | Select | Clamp | Convert;
+export type Elementwise = Compare | Select | Clamp | Convert | ReducePrecision;
 
 /** An element-wise comparison. Operands: a, b. The result is pred. */
 export interface Compare extends InstructionBase<'compare'> {
@@ -38,6 +41,17 @@ export interface Clamp extends InstructionBase<'clamp'> {}
 
 /** A change of element type. Operand: x. `convert` keeps the values, `bitcast-convert` the bits. */
 export interface Convert extends InstructionBase<'convert' | 'bitcast-convert'> {}
+
+/**
+ * A float rounded to a format of fewer bits; the element type stays. Operand: x. See
+ * {@link reducedPrecision} for the rules of rounding.
+ */
+export interface ReducePrecision extends InstructionBase<'reduce-precision'> {
+  /** Bits of the exponent in the narrower format, 1 or more. */
+  readonly exponentBits: number;
+  /** Bits of the mantissa in the narrower format, 0 or more. */
+  readonly mantissaBits: number;
+}
 
 const directions = ['EQ', 'NE', 'LT', 'LE', 'GT', 'GE'] as const;
 
@@ -60,8 +74,7 @@ const select: Definition<Select> = {
 const clamp: Definition<Clamp> = {
   family: 'elementwise',
   infer: clampShape,
-  evaluate: ({ shape }, operands) =>
-    mapped(shape, operands.map(literalOf), (low, x, high) => Math.min(Math.max(low, x), high)),
+  evaluate: ({ shape }, operands) => mapped(shape, operands.map(literalOf), clamped(shape.type)),
 };
 
 const convert: Definition<Convert> = {
@@ -79,6 +92,27 @@ const bitcastConvert: Definition<Convert> = {
   evaluate: ({ shape }, [x]) => bitcastOf(shape, literalOf(x!)),
 };
 
+const reducePrecision: Definition<ReducePrecision> = {
+  family: 'elementwise',
+  attributes: [
+    field('exponent_bits', 'exponentBits', integer),
+    field('mantissa_bits', 'mantissaBits', integer),
+  ],
+  infer: reducePrecisionShape,
+  evaluate: ({ shape, exponentBits, mantissaBits }, [x]) => {
+    const reduced = reducedPrecision(shape.type, { exponentBits, mantissaBits });
+    return mapped(shape, [literalOf(x!)], reduced);
+  },
+};
+
+/** Returns the function that limits a value to a range: the minimum of `high` and a maximum. */
+function clamped(type: ElementType): (low: Scalar, x: Scalar, high: Scalar) => Scalar {
+  if (!storedOf(type).isWide) {
+    return (low, x, high) => Math.min(Math.max(Number(low), Number(x)), Number(high));
+  }
+  return (low, x, high) => wideMinimum(wideMaximum(low as bigint, x as bigint), high as bigint);
+}
+
 /** Definitions of {@link Elementwise}. */
 export const elementwiseDefinitions: DefinitionsOf<Elementwise> = {
   compare,
@@ -86,6 +120,7 @@ export const elementwiseDefinitions: DefinitionsOf<Elementwise> = {
   clamp,
   convert,
   'bitcast-convert': bitcastConvert,
+  'reduce-precision': reducePrecision,
 };
 
 function selectShape(it: Draft<Select>): Shape {
@@ -111,6 +146,17 @@ function clampShape(it: Draft<Clamp>): Shape {
     );
   }
   return value;
+}
+
+function reducePrecisionShape(it: Draft<ReducePrecision>): Shape {
+  expectOperands(it, 1);
+  const operand = arrayOperand(it, 0);
+  expect(it, isReducible(operand.type), `elements of type ${reducibleTypes.join(', ')}`);
+  const { exponentBits, mantissaBits } = it;
+  const exponents = isIndex(exponentBits) && exponentBits > 0;
+  expect(it, exponents, `exponent_bits of 1 or more, not ${exponentBits}`);
+  expect(it, isIndex(mantissaBits), `mantissa_bits of 0 or more, not ${mantissaBits}`);
+  return operand;
 }
 
 function convertShape(it: Draft<Convert>): Shape {

@@ -1,5 +1,5 @@
 import { assert } from '../../numerics/assert.ts';
-import { type Literal, literal, storage, valueAt } from '../../numerics/literal.ts';
+import { type Literal, literal, valueAt } from '../../numerics/literal.ts';
 import { philoxInto } from '../../numerics/random.ts';
 import {
   arrayShape,
@@ -70,8 +70,7 @@ function randomBits(shape: Shape, state: Literal): Value {
     const carry = Math.floor((low + b) / 2 ** 32);
     philoxInto(words, 4 * b, (low + b) >>> 0, (high + carry) >>> 0, 0, 0, key0, key1);
   }
-  const data = storage('u32', count);
-  data.set(words.subarray(0, count));
+  const data = words.slice(0, count);
   const end = low + blocks;
   const next = [key0, key1, end >>> 0, (high + Math.floor(end / 2 ** 32)) >>> 0];
   return [literal('u32', [4], next), { shape: arrayShape('u32', drawn.dims), data }];

@@ -1,9 +1,14 @@
-import type { ElementType } from '../../numerics/element-type.ts';
-import { onNumber, roundNearestEven } from '../../numerics/f32-ops.ts';
+import { assert } from '../../numerics/assert.ts';
+import { cbrt } from '../../numerics/cube-root.ts';
+import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
+import { erf } from '../../numerics/error-function.ts';
+import { onNumber, roundNearestAway, roundNearestEven } from '../../numerics/f32-ops.ts';
+import { storedOf } from '../../numerics/literal.ts';
 import { arrayShape } from '../../numerics/shape.ts';
+import { tan } from '../../numerics/tangent.ts';
 import * as lanes from '../../numerics/transcendental.ts';
 import { mapped } from '../evaluate/mapped.ts';
-import { asType, literalOf } from '../evaluate/value.ts';
+import { literalOf, rounderOf } from '../evaluate/value.ts';
 import type { InstructionBase } from '../instruction.ts';
 import { arrayOperand, expectKind, expectOperands, type Kind, typesOfKind } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
@@ -28,6 +33,12 @@ export const unaryOpcodes = [
   'sine',
   'sqrt',
   'tanh',
+  'cbrt',
+  'tan',
+  'erf',
+  'round-nearest-afz',
+  'popcnt',
+  'count-leading-zeros',
 ] as const;
 
 /** One of {@link unaryOpcodes}. */
@@ -44,15 +55,17 @@ interface UnaryOp {
   readonly gives?: ElementType;
   /**
    * Computes one element. Floats are computed in f32. The result is rounded to the element type, or
-   * wraps modulo 2^32.
+   * wraps to it. `bits` is the width of the element type.
    */
-  readonly of: (x: number) => number;
+  readonly of: (x: number, bits: number) => number;
   /** Computes one element of a pred, if this differs from `of`. */
   readonly ofPred?: (x: number) => number;
+  /** Computes one element of a 64-bit integer, for an operation that accepts integers. */
+  readonly ofWide?: (x: bigint) => bigint;
 }
 
 const ops: { readonly [O in UnaryOpcode]: UnaryOp } = {
-  abs: { takes: 'signed', of: Math.abs },
+  abs: { takes: 'signed', of: Math.abs, ofWide: (x) => (x < 0n ? -x : x) },
   ceil: { takes: 'float', of: Math.ceil },
   cosine: { takes: 'float', of: onNumber(lanes.cos) },
   exponential: { takes: 'float', of: onNumber(lanes.exp) },
@@ -62,21 +75,64 @@ const ops: { readonly [O in UnaryOpcode]: UnaryOp } = {
   log: { takes: 'float', of: onNumber(lanes.log) },
   'log-plus-one': { takes: 'float', of: onNumber(lanes.log1p) },
   logistic: { takes: 'float', of: onNumber(lanes.logistic) },
-  negate: { takes: 'number', of: (x) => -x },
-  not: { takes: 'bits', of: (x) => ~x, ofPred: (x) => 1 - x },
+  negate: { takes: 'number', of: (x) => -x, ofWide: (x) => -x },
+  not: { takes: 'bits', of: (x) => ~x, ofPred: (x) => 1 - x, ofWide: (x) => ~x },
   'round-nearest-even': { takes: 'float', of: roundNearestEven },
   rsqrt: { takes: 'float', of: onNumber(lanes.rsqrt) },
-  sign: { takes: 'signed', of: Math.sign },
+  sign: {
+    takes: 'signed',
+    of: Math.sign,
+    ofWide: (x) => (x > 0n ? 1n : x < 0n ? -1n : 0n),
+  },
   sine: { takes: 'float', of: onNumber(lanes.sin) },
   sqrt: { takes: 'float', of: Math.sqrt },
   tanh: { takes: 'float', of: onNumber(lanes.tanh) },
+  cbrt: { takes: 'float', of: onNumber(cbrt) },
+  tan: { takes: 'float', of: onNumber(tan) },
+  erf: { takes: 'float', of: onNumber(erf) },
+  'round-nearest-afz': { takes: 'float', of: roundNearestAway },
+  popcnt: { takes: 'integer', of: populationCount, ofWide: widePopulationCount },
+  'count-leading-zeros': {
+    takes: 'integer',
+    of: (x, bits) => Math.clz32(lowestBits(x, bits)) - (32 - bits),
+    ofWide: (x) => BigInt(/^0*/.exec(wideBits(x))![0].length),
+  },
 };
+
+/** Number of ones among the lowest `bits` bits of an integer. */
+function populationCount(x: number, bits: number): number {
+  let count = 0;
+  for (let rest = lowestBits(x, bits); rest !== 0; rest >>>= 1) count += rest & 1;
+  return count;
+}
+
+/** Number of ones among the bits of a 64-bit integer. */
+function widePopulationCount(x: bigint): bigint {
+  return BigInt(wideBits(x).replaceAll('0', '').length);
+}
+
+/** The bits of a 64-bit integer as 64 digits, the highest bit first. */
+function wideBits(x: bigint): string {
+  return BigInt.asUintN(64, x).toString(2).padStart(64, '0');
+}
+
+/** The lowest `bits` bits of an integer, as an unsigned number. */
+function lowestBits(x: number, bits: number): number {
+  return (x << (32 - bits)) >>> (32 - bits);
+}
 
 function definitionOf(opcode: UnaryOpcode): Definition<Unary> {
   const op: UnaryOp = ops[opcode];
-  const elementOf = (type: ElementType): ((x: number) => number) => {
+  const elementOf = (type: ElementType): ((x: Scalar) => Scalar) => {
+    const { ofWide } = op;
+    if (storedOf(type).isWide) {
+      assert(ofWide !== undefined, `${opcode} of ${type} has a definition`);
+      return (x) => ofWide(x as bigint);
+    }
     const plain = type === 'pred' ? (op.ofPred ?? op.of) : op.of;
-    return (x) => asType(op.gives ?? type, plain(x));
+    const round = rounderOf(op.gives ?? type);
+    const { bits } = elementTypes[type];
+    return (x) => round(plain(x as number, bits));
   };
   return {
     family: 'elementwise',

@@ -1,6 +1,11 @@
 import { at } from '../../numerics/assert.ts';
-import { computedTypes, type ElementType, elementTypes } from '../../numerics/element-type.ts';
-import { type Literal, literal, numbersOfType, valueAt } from '../../numerics/literal.ts';
+import {
+  computedTypes,
+  type ElementType,
+  elementTypes,
+  type Scalar,
+} from '../../numerics/element-type.ts';
+import { type Literal, literal, scalarAt, storedOf } from '../../numerics/literal.ts';
 import { elementCount, isArray, product, type Shape } from '../../numerics/shape.ts';
 import type { Scanner } from './scanner.ts';
 
@@ -27,12 +32,12 @@ export function literalText(
 }
 
 function elementText(value: Literal, index: number): string {
-  const element = valueAt(value, index);
+  const element = scalarAt(value, index);
   switch (elementTypes[value.shape.type].kind) {
     case 'pred':
       return element === 0 ? 'false' : 'true';
     case 'float':
-      return floatText(element);
+      return floatText(Number(element));
     default:
       return String(element);
   }
@@ -57,7 +62,7 @@ export function readLiteral(scanner: Scanner, shape: Shape): Literal {
   const { type, dims } = shape;
   if (!computedTypes.includes(type))
     return scanner.fail(`a constant of a type with arithmetic, which ${type} is not`);
-  const values = new Float64Array(elementCount(shape));
+  const values = new Array<Scalar>(elementCount(shape));
   fill(0, 0);
   return literal(type, dims, values);
 
@@ -76,14 +81,20 @@ export function readLiteral(scanner: Scanner, shape: Shape): Literal {
   }
 }
 
-function readElement(scanner: Scanner, type: ElementType): number {
+function readElement(scanner: Scanner, type: ElementType): Scalar {
   const position = scanner.position;
   const word = scanner.match(
     /true|false|-?inf|-?nan|-?\d+(\.\d*)?(e[+-]?\d+)?/y,
     `a value of type ${type}`,
   );
+  const stored = storedOf(type);
+  if (stored.isWide) {
+    const wide = /^-?\d+$/.test(word) ? BigInt(word) : undefined;
+    const isIn = wide !== undefined && wide >= stored.range.least && wide <= stored.range.most;
+    return isIn ? wide : scanner.fail(`a value of type ${type}`, position);
+  }
   const value = wordValues.get(word) ?? Number(word);
-  const { range } = numbersOfType(type);
+  const { range } = stored;
   if (range === undefined) return value;
   const fits = Number.isInteger(value) && value >= range.least && value <= range.most;
   return fits ? value : scanner.fail(`a value of type ${type}`, position);

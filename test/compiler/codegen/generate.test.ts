@@ -22,7 +22,7 @@ const loopOpcodes: readonly Opcode[] = [
   ...binaryOpcodes,
   ...(['iota', 'compare', 'select', 'clamp', 'convert', 'bitcast-convert', 'broadcast'] as const),
   ...(['reshape', 'transpose', 'slice', 'pad', 'concatenate', 'reverse'] as const),
-  ...(['reduce', 'reduce-window', 'select-and-scatter'] as const),
+  ...(['reduce', 'reduce-window', 'select-and-scatter', 'reduce-precision'] as const),
 ];
 
 describe('a generated loop has the bits of evaluate', () => {
@@ -68,6 +68,14 @@ describe('a generated loop has the bits of evaluate', () => {
       for (const size of [3, 9, 203]) {
         const shape = arrayShape(type, [size]);
         check([shape, shape], (x, y) => attempt(() => b.binary(opcode, x!, y!)));
+      }
+    }
+  });
+  test.each(['f32', 'bf16'] as const)('for reduce-precision of %s to every format', (type) => {
+    for (let exponentBits = 1; exponentBits <= 9; exponentBits++) {
+      for (const mantissaBits of [0, 1, 2, 6, 7, 8, 10, 22, 23, 24]) {
+        const format = { exponentBits, mantissaBits };
+        check([arrayShape(type, [203])], (x) => b.reducePrecision(x!, format));
       }
     }
   });
@@ -362,7 +370,7 @@ function bodyOf({ module, inputs }: Program): { body: HloComputation; args: read
   const parameters = [...module.entry.parameters];
   const args = [...inputs.parameters];
   const { root } = mapInstructions(module.entry, (it, operands) => {
-    if (it.opcode === 'constant' && new Set(it.value.data).size > 1) {
+    if (it.opcode === 'constant' && new Set(it.value.data as Iterable<unknown>).size > 1) {
       const added = b.parameter(parameters.length, it.shape);
       parameters.push(added);
       args.push(it.value);

@@ -65,7 +65,7 @@ export function bitsOf({ shape, data }: Literal): number[] {
   const words =
     data instanceof Float32Array
       ? new Uint32Array(data.buffer, data.byteOffset, data.length)
-      : data;
+      : (data as Uint32Array);
   return Array.from(words, (word) => {
     if (shape.type === 'f32') return (word & 0x7fff_ffff) > 0x7f80_0000 ? Number.NaN : word;
     if (shape.type === 'bf16') return (word & 0x7fff) > 0x7f80 ? Number.NaN : word;
