@@ -162,6 +162,11 @@ interface Member {
   /** Bytes that the process has sent on each link, by its last report. Key: index of the link. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, PendingRequest>;
+  /**
+   * Time by which the worker must have joined: finite only for a worker that fell silent and comes
+   * back with its memory. If it hangs, it never joins.
+   */
+  readonly joinsByMs: number;
 }
 
 /** A request to a worker's process that is not answered yet. */
@@ -176,6 +181,11 @@ type Asked = Extract<ToNode, Request>;
 
 /** Reason for a worker whose memory nobody needs any more. */
 const isReplaced: Refusal = { code: 'generation', text: 'the worker is being replaced' };
+/**
+ * Longest time, in ms, from the return of a worker that fell silent until it has joined. Its program
+ * is loaded, so a worker that does not hang needs only a moment.
+ */
+const backMsLimit = 3000;
 /** Reason for a worker that keeps its memory and may join again. */
 const fellSilent: Refusal = { code: 'timeout', text: 'the worker fell silent' };
 
@@ -196,6 +206,8 @@ class Processes implements ProcessPod, Crew {
    * process has it.
    */
   readonly #members: (Member | undefined)[];
+  /** Cloud TPUs whose worker fell silent and may come back with its memory. */
+  readonly #silent: Set<number> = new Set();
   /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
   /** Bytes sent on each link by workers that are gone. Key: index of the link. */
@@ -367,9 +379,11 @@ class Processes implements ProcessPod, Crew {
    * assignment.
    */
   #seat(guest: JoinedProcess, tpu: number): void {
+    const isBack = this.#silent.delete(tpu) && guest.hello.generation > 0;
     const member: Member = {
       ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
       ...{ hasJoined: false, lastWords: undefined, progress: 0, heartbeats: 0 },
+      joinsByMs: isBack ? performance.now() + backMsLimit : Number.POSITIVE_INFINITY,
       sent: new Map(),
       questions: new Map(),
     };
@@ -535,10 +549,26 @@ class Processes implements ProcessPod, Crew {
         new PodError('worker-silent', 'the start was cancelled'),
       );
     }
+    this.#replaceHung();
     this.#seatAll();
     const progress = this.#members.map((it) => it?.progress ?? 0);
     const heartbeats = this.#members.map((it) => it?.heartbeats ?? 0);
     this.#driver.give({ kind: 'sample', progress, heartbeats });
+  }
+
+  /** Replaces each worker that came back after a silence and has not joined in time. */
+  #replaceHung(): void {
+    const now = performance.now();
+    for (const member of this.#members) {
+      if (member === undefined || member.hasJoined || member.joinsByMs > now) continue;
+      this.#dismiss(member, isReplaced);
+    }
+  }
+
+  /** Takes the Cloud TPU away from a worker, and ends the connection with the given reason. */
+  #dismiss(member: Member, reason: Refusal): void {
+    this.#forget(member, 'the worker is being replaced');
+    member.guest.refuse(reason);
   }
 
   // ------------------------------------------------------------------------------------------ crew
@@ -562,14 +592,16 @@ class Processes implements ProcessPod, Crew {
 
   replace(tpu: number, isSilent: boolean): void {
     const member = this.#members[tpu];
-    if (member !== undefined) {
-      this.#forget(member, 'the worker is being replaced');
-      member.guest.refuse(isSilent ? fellSilent : isReplaced);
-    }
+    if (isSilent) this.#silent.add(tpu);
+    else this.#silent.delete(tpu);
+    if (member !== undefined) this.#dismiss(member, isSilent ? fellSilent : isReplaced);
     this.#seatAll();
   }
 
   adopt(tpu: number, host: number): void {
+    // A worker that has the Cloud TPU but has not joined in time would keep the host out.
+    const late = this.#members[tpu];
+    if (late !== undefined) this.#dismiss(late, isReplaced);
     this.#members[host]?.guest.send({ kind: 'host', tpu });
   }
 

@@ -11,7 +11,7 @@ import {
   unaryOpcodes,
 } from '../../../src/hlo/instruction.ts';
 import { mapInstructions } from '../../../src/hlo/traverse.ts';
-import type { Literal } from '../../../src/numerics/literal.ts';
+import { type Literal, literal } from '../../../src/numerics/literal.ts';
 import { stream } from '../../../src/numerics/random.ts';
 import { type ArrayShape, arrayShape, isArray } from '../../../src/numerics/shape.ts';
 import { arbitraryModule, type Program, randomLiteral } from '../../hlo/programs.ts';
@@ -96,6 +96,15 @@ describe('a generated loop has the bits of evaluate', () => {
         check([shape], (x) => b.binary(opcode, full, x!));
       }
       check([shape], (x) => b.clamp(b.scalar(type, bound), x!, b.convert(values, type)));
+    }
+  });
+  test('for rounding of halves, and of values next to them', () => {
+    const halves = [-3.5, -2.5, -1.5, -0.5, -0, 0, 0.5, 1.5, 2.5, 2 ** 22 + 0.5, 2 ** 23 + 1];
+    const values = halves.flatMap((x) => [x, x * (1 - 2 ** -24), x * (1 + 2 ** -23)]);
+    const x = b.parameter(0, arrayShape('f32', [values.length]));
+    for (const opcode of ['round-nearest-afz', 'round-nearest-even'] as const) {
+      const rounding = b.computation('body', [x], b.unary(opcode, x));
+      expectSame(rounding, [literal('f32', [values.length], values)]);
     }
   });
   test('for shifts by a constant', () => {
