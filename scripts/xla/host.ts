@@ -18,6 +18,8 @@ import { type ArrayShape, isArray, type Shape, type TupleShape } from '../../src
 export interface Hostless {
   readonly module: HloModule;
   readonly parameters: readonly Literal[];
+  /** True if constants of the program became parameters. */
+  readonly hasParametersForConstants: boolean;
 }
 
 /**
@@ -29,11 +31,17 @@ export interface Hostless {
  * - A fusion becomes the instructions of its body, because XLA's CPU backend cannot run our
  *   fusions.
  * - A pad of a scalar becomes the scalar, because the backend cannot run such a pad.
+ * - In a program with a `count-leading-zeros`, the constants become parameters. XLA would compute
+ *   this opcode of constants at compile time, and gets −32 instead of 0 for a negative s32, because
+ *   it counts from bit 63. The code that it compiles is right.
  * - The list of outputs that overwrite parameters (aliases) is dropped, because it changes no
  *   value.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];
+  const values: Literal[] = [];
+  const feeds = (inputs.infeed ?? []).flat();
+  const mustNotFold = postOrder(module.entry.root).some(isCount);
   const sent: HloInstruction[] = [];
   const entry = mapInstructions(module.entry, (it, operands) => {
     switch (it.opcode) {
@@ -41,10 +49,18 @@ export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless
         const next = module.entry.parameters.length + fed.length;
         const arrays = infeedShapes(it.shape).map((shape, i) => b.parameter(next + i, shape));
         fed.push(...arrays);
+        values.push(...feeds.splice(0, arrays.length));
         return b.tuple([
           isTuple(dataOf(it.shape)) ? b.tuple(arrays) : at(arrays, 0),
           at(operands, 0),
         ]);
+      }
+      case 'constant': {
+        if (!mustNotFold) return it;
+        const parameter = b.parameter(module.entry.parameters.length + fed.length, it.shape);
+        fed.push(parameter);
+        values.push(it.value);
+        return parameter;
       }
       case 'outfeed':
         sent.push(...arraysOf(at(operands, 0)));
@@ -60,8 +76,13 @@ export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless
   const root = b.tuple([...arraysOf(entry.root), ...sent]);
   return {
     module: b.module(module.name, [...entry.parameters, ...fed] as Parameter[], root),
-    parameters: [...inputs.parameters, ...(inputs.infeed ?? []).flat()],
+    parameters: [...inputs.parameters, ...values],
+    hasParametersForConstants: mustNotFold,
   };
+}
+
+function isCount({ opcode }: HloInstruction): boolean {
+  return opcode === 'count-leading-zeros';
 }
 
 /**

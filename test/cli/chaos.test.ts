@@ -64,6 +64,23 @@ expect: { weights: bit-identical, samples: exactly-once, steps: committed-once }
     expect(code).toBe(0);
   }, 90_000);
 
+  test('replaces a worker that hangs in processes, and loses no other worker', async () => {
+    const path = planFile(
+      'hang.yaml',
+      `faults: [{ fault: hang, tpu: 1, at: { step: 2, phase: compute } }]
+expect: { weights: bit-identical }`,
+    );
+    const record = join(folder, 'hang');
+    const words = ['chaos', 'run', path, '--ground', 'processes', '--run', record];
+    const { code, stdout } = await pod(...words);
+    expect(stdout).not.toContain('BROKEN');
+    expect(code).toBe(0);
+    const notes = readFileSync(join(record, 'events.ndjson'), 'utf8')
+      .split('\n')
+      .flatMap((line) => /"event":"(\w+)"[^}]*"tpu":(\d)/.exec(line) ?? []);
+    expect(notes.filter((_, i) => i % 3 === 1).filter((event) => event === 'lost')).toHaveLength(1);
+  }, 90_000);
+
   test('ends with 1 and names the expectation that does not hold', async () => {
     const path = planFile(
       'wrong.yaml',
