@@ -10,63 +10,65 @@
  * more.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { commandOf } from './command.ts';
-import { makeCopy, tool } from './defects/copy.ts';
+import { type Edit, fits, makeCopy, tool, withEdits } from './defects/copy.ts';
 
 /** An entry of the new opcode: one place of the source. */
 interface Entry {
   readonly name: string;
-  readonly file: string;
-  /** Texts to insert. Each `before` stands exactly once in the file. */
-  readonly insertions: readonly { readonly before: string; readonly text: string }[];
+  readonly edits: readonly Edit[];
 }
 
 /** The new opcode: `double` x is x + x. */
 const entries: readonly Entry[] = [
   {
     name: 'definition',
-    file: 'src/hlo/ops/unary.ts',
-    insertions: [
-      { before: "  'exponential',\n", text: "  'double',\n" },
-      {
-        before: "  exponential: { takes: 'float', of: onNumber(lanes.exp) },\n",
-        text: "  double: { takes: 'number', of: (x) => x + x },\n",
-      },
+    edits: [
+      inserted('src/hlo/ops/unary.ts', "  'double',\n", "  'exponential',\n"),
+      inserted(
+        'src/hlo/ops/unary.ts',
+        "  double: { takes: 'number', of: (x) => x + x },\n",
+        "  exponential: { takes: 'float', of: onNumber(lanes.exp) },\n",
+      ),
     ],
   },
   {
     name: 'derivative',
-    file: 'src/autodiff/rules.ts',
-    insertions: [
-      {
-        before: '  exponential: unaryRule((ct, _, y) => multiply(ct, y)),\n',
-        text: '  double: unaryRule((ct) => add(ct, ct)),\n',
-      },
+    edits: [
+      inserted(
+        'src/autodiff/rules.ts',
+        '  double: unaryRule((ct) => add(ct, ct)),\n',
+        '  exponential: unaryRule((ct, _, y) => multiply(ct, y)),\n',
+      ),
     ],
   },
   {
     name: 'lowering',
-    file: 'src/compiler/lowering/elementwise.ts',
-    insertions: [
-      {
-        before:
-          '  exponential: unary({ float: (lanes, x) => transcendental.exp(lanes.f32, x) }),\n',
-        text:
-          '  double: unary({\n' +
+    edits: [
+      inserted(
+        'src/compiler/lowering/elementwise.ts',
+        '  double: unary({\n' +
           '    float: (lanes, x) => lanes.f32.add(x, x),\n' +
           "    ...integers((lanes, x) => lanes.op('i32x4Add', x, x)),\n" +
           '  }),\n',
-      },
+        '  exponential: unary({ float: (lanes, x) => transcendental.exp(lanes.f32, x) }),\n',
+      ),
     ],
   },
   {
     name: 'work',
-    file: 'src/compiler/work.ts',
-    insertions: [{ before: '  exponential: perResult,\n', text: '  double: perResult,\n' }],
+    edits: [
+      inserted('src/compiler/work.ts', '  double: perResult,\n', '  exponential: perResult,\n'),
+    ],
   },
 ];
+
+/** Returns the edit that inserts `text` before the line `line`. */
+function inserted(file: string, text: string, line: string): Edit {
+  return { file, from: line, to: text + line };
+}
 
 /** Test of the new opcode, for the copy. */
 const probeTest = `
@@ -112,7 +114,7 @@ process.exitCode = probe();
 function probe(): number {
   const copy = makeCopy();
   try {
-    if (!entries.every((entry) => fits(copy, entry))) return 2;
+    if (!entries.every((entry) => isFitting(copy, entry))) return 2;
     writeFileSync(join(copy, 'test/opcode-probe.test.ts'), probeTest);
     const isRight = [isWholeRight(copy), ...entries.map((entry) => isRefused(copy, entry))];
     const refusals = isRight.slice(1).filter(Boolean).length;
@@ -123,12 +125,12 @@ function probe(): number {
   }
 }
 
-function fits(copy: string, { name, file, insertions }: Entry): boolean {
-  const source = readFileSync(join(copy, file), 'utf8');
-  const missing = insertions.find(({ before }) => source.split(before).length !== 2);
-  if (missing === undefined) return true;
+/** True if the edits of an entry fit the sources. If not, says so. */
+function isFitting(copy: string, { name, edits }: Entry): boolean {
+  const stray = edits.find((edit) => !fits(copy, edit));
+  if (stray === undefined) return true;
   process.stderr.write(
-    `opcode-probe: ${name}: expected once in ${file}: ${missing.before.trim()}; adapt this script\n`,
+    `opcode-probe: ${name}: expected once in ${stray.file}: ${stray.from.trim()}; adapt this script\n`,
   );
   return false;
 }
@@ -160,21 +162,11 @@ function isRefused(copy: string, left: Entry): boolean {
 }
 
 function withEntries<T>(copy: string, some: readonly Entry[], work: () => T): T {
-  const before = some.map(
-    ({ file }) => [join(copy, file), readFileSync(join(copy, file), 'utf8')] as const,
+  return withEdits(
+    copy,
+    some.flatMap(({ edits }) => edits),
+    work,
   );
-  try {
-    for (const { file, insertions } of some) {
-      let source = readFileSync(join(copy, file), 'utf8');
-      for (const { before: text, text: added } of insertions) {
-        source = source.replace(text, () => added + text);
-      }
-      writeFileSync(join(copy, file), source);
-    }
-    return work();
-  } finally {
-    for (const [path, source] of before) writeFileSync(path, source);
-  }
 }
 
 /** Returns the errors of the TypeScript compiler, a line each; an empty text if there are none. */

@@ -35,7 +35,7 @@ export function compiles(copy: string): boolean {
 }
 
 /** True if the text that a change replaces stands exactly once in the file of the copy. */
-export function fits(copy: string, { file, from }: Change): boolean {
+export function fits(copy: string, { file, from }: Edit): boolean {
   return readFileSync(join(copy, file), 'utf8').split(from).length === 2;
 }
 
@@ -49,16 +49,32 @@ export type Unfit = 'does not fit' | 'does not compile';
  */
 export function withChange<T>(copy: string, change: Change, work: () => T): T | Unfit {
   if (!fits(copy, change)) return 'does not fit';
-  const path = join(copy, change.file);
-  const before = readFileSync(path, 'utf8');
-  writeFileSync(
-    path,
-    before.replace(change.from, () => change.to),
-  );
+  return withEdits(copy, [change], () => (compiles(copy) ? work() : 'does not compile'));
+}
+
+/** A replacement of a text that stands exactly once in a source file. */
+export type Edit = Pick<Change, 'file' | 'from' | 'to'>;
+
+/**
+ * Makes edits in a copy, calls `work` and returns its result. Afterwards restores the source files.
+ * The edits must fit.
+ */
+export function withEdits<T>(copy: string, edits: readonly Edit[], work: () => T): T {
+  const paths = [...new Set(edits.map(({ file }) => join(copy, file)))];
+  const before = paths.map((path) => readFileSync(path, 'utf8'));
   try {
-    return compiles(copy) ? work() : 'does not compile';
+    for (const { file, from, to } of edits) {
+      const path = join(copy, file);
+      writeFileSync(
+        path,
+        readFileSync(path, 'utf8').replace(from, () => to),
+      );
+    }
+    return work();
   } finally {
-    writeFileSync(path, before);
+    paths.forEach((path, i) => {
+      writeFileSync(path, before[i] ?? '');
+    });
   }
 }
 

@@ -1,5 +1,5 @@
-import type { HloComputation, HloInstruction, HloModule } from '../hlo/instruction.ts';
-import { bodiesOf, postOrder } from '../hlo/traverse.ts';
+import type { HloInstruction, HloModule } from '../hlo/instruction.ts';
+import { computationsOf, postOrder } from '../hlo/traverse.ts';
 import { coreTypes } from '../numerics/element-type.ts';
 import { PodError } from '../numerics/error.ts';
 import { leaves } from './lowering/step.ts';
@@ -9,16 +9,8 @@ import { leaves } from './lowering/step.ts';
  * `unsupported-program` for the first other type; the message names the instruction.
  */
 export function requireCoreTypes({ entry }: HloModule): void {
-  const pending: HloComputation[] = [entry];
-  const seen = new Set(pending);
-  for (let body = pending.pop(); body !== undefined; body = pending.pop()) {
-    for (const it of postOrder([...body.parameters, body.root])) {
-      requireTypesOf(it);
-      for (const called of bodiesOf(it)) {
-        if (!seen.has(called)) pending.push(called);
-        seen.add(called);
-      }
-    }
+  for (const { parameters, root } of computationsOf(entry)) {
+    postOrder([...parameters, root]).forEach(requireTypesOf);
   }
 }
 

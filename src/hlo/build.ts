@@ -2,7 +2,7 @@ import { at } from '../numerics/assert.ts';
 import type { ElementType } from '../numerics/element-type.ts';
 import { type Literal, literal } from '../numerics/literal.ts';
 import type { FloatFormat } from '../numerics/reduce-precision.ts';
-import { type ArrayShape, arrayShape, isArray, type Shape } from '../numerics/shape.ts';
+import { type ArrayShape, arrayShape, isArray, type Shape, tupleShape } from '../numerics/shape.ts';
 import { inferShape } from './infer.ts';
 import type {
   AfterAll,
@@ -491,7 +491,7 @@ export function selectAndScatter(
  * `bits` is the shape of the random bits; its element type must be u32.
  */
 export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBitGenerator {
-  const shape: Shape = { type: 'tuple', elements: [arrayShape('u32', [4]), bits] };
+  const shape = tupleShape([arrayShape('u32', [4]), bits]);
   const opcode = 'rng-bit-generator';
   return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm: 'rng_philox' });
 }
@@ -527,7 +527,7 @@ export function afterAll(...tokens: readonly HloInstruction[]): AfterAll {
  * The result is the tuple (data, token).
  */
 export function infeed(token: HloInstruction, data: Shape): Infeed {
-  const shape: Shape = { type: 'tuple', elements: [data, { type: 'token' }] };
+  const shape = tupleShape([data, { type: 'token' }]);
   return make<Infeed>({ opcode: 'infeed', shape, operands: [token] });
 }
 

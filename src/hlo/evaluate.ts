@@ -2,7 +2,7 @@ import { assert, at } from '../numerics/assert.ts';
 import type { Scalar } from '../numerics/element-type.ts';
 import { PodError } from '../numerics/error.ts';
 import { type Literal, literal, scalarAt } from '../numerics/literal.ts';
-import { isArray, type Shape, sameShape, shapeText } from '../numerics/shape.ts';
+import { isArray, sameShape, shapeText, tupleShape } from '../numerics/shape.ts';
 import { mapped } from './evaluate/mapped.ts';
 import type { ScalarBody } from './evaluate/reduce.ts';
 import { flattened, type Value } from './evaluate/value.ts';
@@ -110,11 +110,10 @@ function stateOf(parameters: readonly Value[], infeed: readonly (readonly Litera
 }
 
 function startRun(entry: HloComputation, inputs: EvaluateInputs): State {
-  const expected = entry.parameters.map(({ shape }) => shape);
-  const found = inputs.parameters.map(({ shape }) => shape);
-  const list = (shapes: readonly Shape[]): Shape => ({ type: 'tuple', elements: shapes });
-  if (!sameShape(list(expected), list(found))) {
-    const texts = `expected ${shapeText(list(expected))}, found ${shapeText(list(found))}`;
+  const expected = tupleShape(entry.parameters.map(({ shape }) => shape));
+  const found = tupleShape(inputs.parameters.map(({ shape }) => shape));
+  if (!sameShape(expected, found)) {
+    const texts = `expected ${shapeText(expected)}, found ${shapeText(found)}`;
     throw new PodError('bad-program', `parameters of ${entry.name}: ${texts}`);
   }
   return stateOf(inputs.parameters, inputs.infeed ?? []);
@@ -127,7 +126,7 @@ function resultOf(it: HloInstruction, operands: readonly Value[], state: State):
 }
 
 /**
- * Turns a computation on scalars into a function of numbers. Usually, the function evaluates the
+ * Turns a computation on scalars into a function of their values. Usually, the function evaluates the
  * computation. If the computation is only one common operation, such as `add` or `compare`, returns
  * the JavaScript function of this operation, which is faster.
  */
@@ -147,7 +146,7 @@ function scalarBody(body: HloComputation): ScalarBody {
   };
 }
 
-/** Returns the function of an element-wise operation on numbers; undefined for other operations. */
+/** Returns the function of an element-wise operation, if its definition has one. */
 function directBody(root: HloInstruction): ((...values: Scalar[]) => Scalar) | undefined {
   const definition = definitionOf(root.opcode);
   return 'evaluate' in definition ? definition.element?.(root) : undefined;

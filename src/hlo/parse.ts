@@ -1,5 +1,5 @@
 import { PodError } from '../numerics/error.ts';
-import { type Shape, sameShape, shapeText } from '../numerics/shape.ts';
+import { type Shape, sameShape, shapeText, tupleShape } from '../numerics/shape.ts';
 import { make } from './build.ts';
 import type {
   Alias,
@@ -135,7 +135,7 @@ function checkSignature(
 ): void {
   const found = computation.parameters.map((it: Parameter) => it.shape);
   const fits =
-    sameShape({ type: 'tuple', elements: found }, { type: 'tuple', elements: parameters }) &&
+    sameShape(tupleShape(found), tupleShape(parameters)) &&
     sameShape(computation.root.shape, result);
   if (fits) return;
   const text = `(${found.map(shapeText).join(', ')}) -> ${shapeText(computation.root.shape)}`;

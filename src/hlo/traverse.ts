@@ -95,6 +95,18 @@ export function bodiesOf(it: HloInstruction): readonly HloComputation[] {
   return definitionOf(it.opcode).bodies?.(it) ?? [];
 }
 
+/** Returns a computation and all computations that it calls, directly or through others. */
+export function computationsOf(entry: HloComputation): HloComputation[] {
+  const found = new Set([entry]);
+  // A `for` loop over a set also visits what is added meanwhile.
+  for (const { parameters, root } of found) {
+    for (const it of postOrder([...parameters, root])) {
+      for (const body of bodiesOf(it)) found.add(body);
+    }
+  }
+  return [...found];
+}
+
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
   return a === b || (a.length === b.length && a.every((item, i) => item === b[i]));
 }

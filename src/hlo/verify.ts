@@ -4,7 +4,7 @@ import { inferShape } from './infer.ts';
 import type { HloComputation, HloInstruction, HloModule } from './instruction.ts';
 import { refuse } from './ops/check.ts';
 import { effectOf } from './ops.ts';
-import { bodiesOf, postOrder } from './traverse.ts';
+import { computationsOf, postOrder } from './traverse.ts';
 
 /**
  * Checks a module against all rules of HLO. Throws `bad-program` at the first broken rule. The main
@@ -19,11 +19,9 @@ import { bodiesOf, postOrder } from './traverse.ts';
  */
 export function verify(module: HloModule): void {
   const { entry } = module;
-  const called = new Set<HloComputation>();
-  verifyComputation(entry, called);
-  for (const body of called) {
-    verifyComputation(body, called);
-    refuseEffects(body);
+  for (const it of computationsOf(entry)) {
+    verifyComputation(it);
+    if (it !== entry) refuseEffects(it);
   }
   for (const it of entry.parameters) {
     if (!isArray(it.shape)) refuse(it, `an array, not ${shapeText(it.shape)}`);
@@ -32,11 +30,7 @@ export function verify(module: HloModule): void {
   verifyAliases(module);
 }
 
-/**
- * Verifies one computation and adds the computations that it calls to `called`. The caller iterates
- * over `called`, so the added computations are verified too.
- */
-function verifyComputation(computation: HloComputation, called: Set<HloComputation>): void {
+function verifyComputation(computation: HloComputation): void {
   const order = postOrder([...computation.parameters, computation.root]);
   const done = new Set<HloInstruction>();
   for (const it of order) {
@@ -44,7 +38,6 @@ function verifyComputation(computation: HloComputation, called: Set<HloComputati
       refuse(it, 'an instruction that does not depend on itself');
     done.add(it);
     verifyInstruction(it);
-    for (const body of bodiesOf(it)) called.add(body);
   }
   verifyParameters(computation, order);
 }

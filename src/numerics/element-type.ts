@@ -1,4 +1,6 @@
 import { bf16FromF32, f32FromBf16 } from './bf16.ts';
+import { signedBits, unsignedBits } from './integer-bits.ts';
+import type { FloatFormat } from './reduce-precision.ts';
 import { decodeSmallFloat, encodeSmallFloat, type SmallFloat } from './small-float.ts';
 
 /** Interpretation of the bits of an element. */
@@ -54,6 +56,8 @@ export interface ElementTraits {
   /** Width in bits. An element of less than 8 bits takes a byte in memory. */
   readonly bits: number;
   readonly kind: ElementKind;
+  /** Format of a float whose bits are those of IEEE 754: sign, exponent, mantissa. */
+  readonly ieee?: FloatFormat;
   /** How elements are stored. Undefined for complex types, for which there is no storage yet. */
   readonly stored?: Stored;
 }
@@ -88,15 +92,13 @@ const same = (value: number): number => value;
 const sameBigint = (value: bigint): bigint => value;
 
 function signed(bits: number, storage: StoredNumbers['storage']): ElementTraits {
-  const unused = 32 - bits;
-  const encode = (value: number): number => (value << unused) >> unused;
+  const encode = (value: number): number => signedBits(value, bits);
   const range = { least: -(2 ** (bits - 1)), most: 2 ** (bits - 1) - 1 };
   return { bits, kind: 'signed', stored: { isWide: false, storage, encode, decode: same, range } };
 }
 
 function unsigned(bits: number, storage: StoredNumbers['storage']): ElementTraits {
-  const unused = 32 - bits;
-  const encode = (value: number): number => (value << unused) >>> unused;
+  const encode = (value: number): number => unsignedBits(value, bits);
   const range = { least: 0, most: 2 ** bits - 1 };
   return {
     bits,
@@ -105,12 +107,17 @@ function unsigned(bits: number, storage: StoredNumbers['storage']): ElementTrait
   };
 }
 
-function float(bits: number, numbers: Omit<StoredNumbers, 'isWide'>): ElementTraits {
-  return { bits, kind: 'float', stored: { isWide: false, ...numbers } };
+function float(
+  bits: number,
+  ieee: FloatFormat | undefined,
+  numbers: Omit<StoredNumbers, 'isWide'>,
+): ElementTraits {
+  const format = ieee === undefined ? {} : { ieee };
+  return { bits, kind: 'float', ...format, stored: { isWide: false, ...numbers } };
 }
 
 function smallFloat(bits: number, format: SmallFloat): ElementTraits {
-  return float(bits, {
+  return float(bits, format.special === 'ieee' ? format : undefined, {
     storage: bits === 8 ? bytes : halves,
     encode: (value) => encodeSmallFloat(format, value),
     decode: (code) => decodeSmallFloat(format, code),
@@ -174,14 +181,26 @@ export const elementTypes: Readonly<Record<ElementType, ElementTraits>> = {
   f8e4m3b11fnuz: f8(4, 11, 'fnuz'),
   f8e5m2fnuz: f8(5, 16, 'fnuz'),
   f8e4m3fnuz: f8(4, 8, 'fnuz'),
-  bf16: float(16, { storage: halves, encode: bf16FromF32, decode: f32FromBf16 }),
+  bf16: float(
+    16,
+    { exponentBits: 8, mantissaBits: 7 },
+    { storage: halves, encode: bf16FromF32, decode: f32FromBf16 },
+  ),
   f16: smallFloat(16, { exponentBits: 5, mantissaBits: 10, bias: 15, special: 'ieee' }),
-  f32: float(32, {
-    storage: (count) => new Float32Array(count),
-    encode: Math.fround,
+  f32: float(
+    32,
+    { exponentBits: 8, mantissaBits: 23 },
+    {
+      storage: (count) => new Float32Array(count),
+      encode: Math.fround,
+      decode: same,
+    },
+  ),
+  f64: float(64, undefined, {
+    storage: (count) => new Float64Array(count),
+    encode: same,
     decode: same,
   }),
-  f64: float(64, { storage: (count) => new Float64Array(count), encode: same, decode: same }),
   c64: { bits: 64, kind: 'complex' },
   c128: { bits: 128, kind: 'complex' },
 };

@@ -53,8 +53,8 @@ export function reduceByHalfPiInTwo<V>(
 }
 
 /**
- * Subtracts the first three parts of n · π/2 from x. The result is the exact sum `high` + `lost`
- * for x up to 2^13.
+ * Subtracts n times the first three parts of π/2 from x, where n is the integer nearest to x / (π/2).
+ * The difference is `high` + `lost`, without error for x up to 2^13.
  */
 function withoutThreeParts<V>(
   o: F32Ops<V>,

@@ -1,3 +1,4 @@
+import { signOf } from './f32-helpers.ts';
 import type { F32Ops } from './f32-ops.ts';
 
 /** A format of floats, narrower than f32: the number of bits of the exponent and the mantissa. */
@@ -33,7 +34,7 @@ function withRoundedMantissa<V>(o: F32Ops<V>, x: V, mantissaBits: number): V {
 function withinExponents<V>(o: F32Ops<V>, x: V, exponentBits: number): V {
   if (exponentBits >= 8) return x;
   const bias = 2 ** (exponentBits - 1) - 1;
-  const sign = o.and(x, o.constI32(0x8000_0000));
+  const sign = signOf(o, x);
   const power = o.and(x, o.constI32(0x7f80_0000));
   const above = o.lt(o.constF32(2 ** bias), power);
   const below = o.le(power, o.constF32(2 ** -bias));

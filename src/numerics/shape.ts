@@ -21,6 +21,10 @@ export type Shape = ArrayShape | TupleShape | TokenShape;
 export function arrayShape(type: ElementType, dims: readonly number[]): ArrayShape {
   return { type, dims };
 }
+/** Makes the shape of a tuple. */
+export function tupleShape(elements: readonly Shape[]): TupleShape {
+  return { type: 'tuple', elements };
+}
 /** True if the shape is an array: neither a tuple nor a token. */
 export function isArray(shape: Shape): shape is ArrayShape {
   return shape.type !== 'tuple' && shape.type !== 'token';

@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { assert } from '../../src/numerics/assert.ts';
+import { type ElementType, elementTypes } from '../../src/numerics/element-type.ts';
 import {
   decodeSmallFloat,
   encodeSmallFloat,
@@ -54,6 +56,16 @@ describe.each(Object.entries(formats))('%s', (name, format) => {
     for (const code of codesOf(format)) {
       const value = decodeSmallFloat(format, code);
       if (!Number.isNaN(value)) expect(encodeSmallFloat(format, value)).toBe(code);
+    }
+  });
+
+  test('is the format of the element type with this name', () => {
+    const { stored } = elementTypes[name as ElementType];
+    assert(stored?.isWide === false, 'a float is a number');
+    for (const code of codesOf(format)) {
+      expect(stored.decode(code)).toBe(decodeSmallFloat(format, code));
+      const value = decodeSmallFloat(format, code);
+      expect(stored.encode(value)).toBe(encodeSmallFloat(format, value));
     }
   });
 

@@ -7,7 +7,10 @@ import type { Notes } from './notes.ts';
 import type { Block, Cell, FunctionBuilder, Node } from './ssa.ts';
 import { dependsOn, each, type Point, pick, repeat, type Value, type Vector } from './value.ts';
 
-/** What `writeFold` asks of the writer of a fused loop. The class `Elements` implements it. */
+/**
+ * Methods of the writer of a fused loop that `writeFold` calls. The class `Elements` implements
+ * this interface.
+ */
 export interface FoldWriter {
   readonly to: FunctionBuilder;
   readonly lanes: Lanes;

@@ -44,7 +44,7 @@ interface LoopConditions<O extends Opcode> {
   readonly hasLoops?: true;
 }
 
-/** What the check of an instruction may ask about the fused loop. */
+/** Facts about the fused loop that the check of an instruction may use. */
 export interface RefusalContext {
   /** True if the instruction is the root of the fused loop. */
   readonly isRoot: boolean;
@@ -58,7 +58,7 @@ export interface RefusalContext {
 }
 
 /**
- * What the code of an opcode may ask of the writer of a fused loop. The class `Elements`
+ * Methods of the writer of a fused loop that the code of an opcode may call. The class `Elements`
  * (codegen/element.ts) implements this interface.
  */
 export interface ElementWriter {
@@ -80,13 +80,14 @@ export interface ElementWriter {
   /** Returns `onTrue` in the lanes of the mask, and `onFalse` in the other lanes. */
   select(mask: Value, onTrue: Value, onFalse: Value): Value;
   /**
-   * Finds, for each lane, the element at a place in the dilated form of the array `it`. `places`
-   * has one entry for each dimension. Returns undefined if no lane finds an element.
+   * Finds, for each lane, the element of the array `it` at a place. In a dimension with step s,
+   * neighbouring elements are s places apart, and no element lies between them. `places` has one
+   * entry for each dimension. Returns undefined if no lane finds an element.
    */
   locate(it: HloInstruction, places: readonly Place[]): Located | undefined;
   /**
-   * Returns the element at a place in the dilated form of the array `it`. If no element lies at the
-   * place, the result is `otherwise`.
+   * Returns the element of the array `it` at a place, as {@link locate} finds it. If no element lies
+   * at the place, the result is `otherwise`.
    */
   spread(it: HloInstruction, places: readonly Place[], otherwise: () => Value): Value;
   /** Applies a computation on scalars to `args`, separately in every lane. Returns the results. */

@@ -36,7 +36,10 @@ export interface KnownValues {
   constant(it: Constant): Value;
 }
 
-/** What the lowering of an opcode may ask. The class `Lowering` (lower.ts) implements it. */
+/**
+ * Methods that the lowering of an opcode may call to add steps and values to the program. The class
+ * `Lowering` (lower.ts) implements this interface.
+ */
 export interface StepWriter extends KnownValues {
   /** Returns the value of an instruction that has been lowered before and gives one array. */
   valueOf(it: HloInstruction): Value;

@@ -1,25 +1,20 @@
 import { assert } from '../../numerics/assert.ts';
-import type { ElementType, Scalar } from '../../numerics/element-type.ts';
+import {
+  computedTypes,
+  type ElementType,
+  elementTypes,
+  type Scalar,
+} from '../../numerics/element-type.ts';
 import { bitsFromF32, f32FromBits } from '../../numerics/f32-ops.ts';
 import { storedOf } from '../../numerics/literal.ts';
 import type { FloatFormat } from '../../numerics/reduce-precision.ts';
 
-/** Formats of the float types with the bits of IEEE 754: sign, exponent, mantissa. */
-const formats: { readonly [T in ElementType]?: FloatFormat } = {
-  f32: { exponentBits: 8, mantissaBits: 23 },
-  bf16: { exponentBits: 8, mantissaBits: 7 },
-  f16: { exponentBits: 5, mantissaBits: 10 },
-  f8e5m2: { exponentBits: 5, mantissaBits: 2 },
-  f8e4m3: { exponentBits: 4, mantissaBits: 3 },
-  f8e3m4: { exponentBits: 3, mantissaBits: 4 },
-};
-
 /** Element types that `reduce-precision` accepts. */
-export const reducibleTypes: readonly ElementType[] = Object.keys(formats) as ElementType[];
+export const reducibleTypes: readonly ElementType[] = computedTypes.filter(isReducible);
 
 /** True if `reduce-precision` accepts elements of the type. */
 export function isReducible(type: ElementType): boolean {
-  return formats[type] !== undefined;
+  return elementTypes[type].ieee !== undefined;
 }
 
 /**
@@ -33,7 +28,7 @@ export function isReducible(type: ElementType): boolean {
  * - NaN stays NaN, even if the format has no mantissa.
  */
 export function reducedPrecision(type: ElementType, to: FloatFormat): (x: Scalar) => number {
-  const from = formats[type];
+  const from = elementTypes[type].ieee;
   const stored = storedOf(type);
   assert(from !== undefined && !stored.isWide, `${type} is a float with the bits of IEEE 754`);
   const bitsOf = type === 'f32' ? bitsFromF32 : stored.encode;

@@ -1,6 +1,13 @@
 import { assert } from '../../numerics/assert.ts';
 import type { ElementType, Scalar } from '../../numerics/element-type.ts';
-import { type Literal, storage, storedOf, valueAt, writable } from '../../numerics/literal.ts';
+import {
+  encoderOf,
+  type Literal,
+  storage,
+  storedOf,
+  valueAt,
+  writable,
+} from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
 
 /** Value of an instruction: an array, a tuple of values, or a token, which has no data. */
@@ -46,7 +53,7 @@ export function numbersOf(it: Literal): Float64Array {
  */
 export function rounderOf(type: ElementType): (value: Scalar) => Scalar {
   const stored = storedOf(type);
-  if (stored.isWide) return (value) => stored.encode(BigInt(value));
+  if (stored.isWide) return encoderOf(type);
   return (value) => stored.decode(stored.encode(Number(value)));
 }
 

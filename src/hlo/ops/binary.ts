@@ -2,6 +2,7 @@ import { atan2 } from '../../numerics/arc-tangent.ts';
 import { assert } from '../../numerics/assert.ts';
 import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
 import { onNumbers } from '../../numerics/f32-ops.ts';
+import { signedBits, unsignedBits } from '../../numerics/integer-bits.ts';
 import { storedOf } from '../../numerics/literal.ts';
 import * as lanes from '../../numerics/transcendental.ts';
 import { wideMaximum, wideMinimum } from '../evaluate/elementwise.ts';
@@ -102,12 +103,12 @@ const ops: { readonly [O in BinaryOpcode]: BinaryOp } = {
   },
   'shift-right-arithmetic': {
     takes: 'integer',
-    ofIntegers: (a, b, bits) => signedOf(a, bits) >> Math.min(b >>> 0, 31),
+    ofIntegers: (a, b, bits) => signedBits(a, bits) >> Math.min(b >>> 0, 31),
     ofWide: (a, b) => BigInt.asIntN(64, a) >> (wideCount(b) < 64n ? wideCount(b) : 63n),
   },
   'shift-right-logical': {
     takes: 'integer',
-    ofIntegers: (a, b, bits) => (b >>> 0 < bits ? unsignedOf(a, bits) >>> b : 0),
+    ofIntegers: (a, b, bits) => (b >>> 0 < bits ? unsignedBits(a, bits) >>> b : 0),
     ofWide: (a, b) => (wideCount(b) < 64n ? BigInt.asUintN(64, a) >> wideCount(b) : 0n),
   },
   atan2: { takes: 'float', ofFloats: onNumbers(atan2) },
@@ -116,16 +117,6 @@ const ops: { readonly [O in BinaryOpcode]: BinaryOp } = {
 /** Returns the count of a shift of a 64-bit integer, which is unsigned. */
 function wideCount(count: bigint): bigint {
   return BigInt.asUintN(64, count);
-}
-
-/** Returns the lowest `bits` bits of an integer as a signed number. */
-function signedOf(a: number, bits: number): number {
-  return (a << (32 - bits)) >> (32 - bits);
-}
-
-/** Returns the lowest `bits` bits of an integer as an unsigned number. */
-function unsignedOf(a: number, bits: number): number {
-  return (a << (32 - bits)) >>> (32 - bits);
 }
 
 function both(

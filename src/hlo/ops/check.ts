@@ -13,6 +13,7 @@ import {
   type Shape,
   sameShape,
   shapeText,
+  tupleShape,
 } from '../../numerics/shape.ts';
 import type { Draft, HloComputation } from '../instruction.ts';
 import { paddedSize, type WindowDimension, windowPositions } from '../window.ts';
@@ -182,11 +183,6 @@ export function expectWindow(it: Draft, window: readonly WindowDimension[]): voi
 export function positionsOf(it: Draft, size: number, window: WindowDimension): number {
   expect(it, paddedSize(size, window) >= 0, 'padding that leaves at least 0 elements');
   return windowPositions(size, window);
-}
-
-/** Returns the tuple of the given shapes. */
-export function tupleShape(elements: readonly Shape[]): Shape {
-  return { type: 'tuple', elements };
 }
 
 /** Returns the array if there is one, otherwise the tuple of the arrays. */

@@ -6,13 +6,13 @@ import { type Attribute, callee, field } from '../text/attribute.ts';
 import { arrayOperand, expect, expectSignature, oneOrTuple } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
 
+/** Operations that combine values of several replicas. */
+export type Collective = AllReduce;
+
 /**
  * Combines each operand over all replicas with `body`, which is usually a sum. With one operand,
  * the result is an array; with several operands, it is a tuple.
  */
-/** Operations that combine values of several replicas. */
-export type Collective = AllReduce;
-
 export interface AllReduce extends InstructionBase<'all-reduce', Shape> {
   readonly body: HloComputation;
 }

@@ -8,8 +8,8 @@ import type { Attribute } from '../text/attribute.ts';
 import type { Scanner } from '../text/scanner.ts';
 
 /**
- * The definition of an opcode: all that hlo knows about it. The rest of the house asks for the
- * family, the effect and so on, and does not name opcodes one by one. Three tables beside the
+ * The definition of an opcode: all that hlo knows about it. Other code asks it for the family, the
+ * effect and so on, and does not name opcodes one by one. Three tables beside the
  * definitions also have an entry for each opcode: its derivative (autodiff), its code (compiler)
  * and its cost (compiler).
  */
@@ -100,7 +100,7 @@ export type Meaning<I extends HloInstruction> =
       ): readonly Value[];
     };
 
-/** What an evaluation may ask of the run of which it is part. */
+/** The run of a computation, as `evaluate` of an opcode sees it. */
 export interface Run {
   /** Values of the computation's parameters. */
   readonly parameters: readonly Value[];

@@ -1,6 +1,6 @@
 import { assert, at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
-import { type Shape, sameShape, shapeText } from '../../numerics/shape.ts';
+import { type Shape, sameShape, shapeText, tupleShape } from '../../numerics/shape.ts';
 import { flattened, type Value } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
 import { ignored } from '../text/attribute.ts';
@@ -12,7 +12,6 @@ import {
   isData,
   isToken,
   shapesOf,
-  tupleShape,
   wellFormed,
 } from './check.ts';
 import type { Definition, DefinitionsOf, Run } from './definition.ts';

@@ -25,15 +25,15 @@ import {
 } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
 
+/** Operations that fold elements with a computation. */
+export type Reduction = Reduce | ReduceWindow | SelectAndScatter;
+
 /**
  * Folds the elements of n inputs along `dimensions`. Operands: the n inputs, then n scalar initial
  * values. The elements are taken in row-major order. At each step, `body` takes n accumulated
  * values and one element of each input, and returns n new accumulated values. If n is 1, the result
  * is an array; otherwise it is a tuple of n arrays.
  */
-/** Operations that fold elements with a computation. */
-export type Reduction = Reduce | ReduceWindow | SelectAndScatter;
-
 export interface Reduce extends InstructionBase<'reduce', Shape> {
   readonly dimensions: readonly number[];
   readonly body: HloComputation;

@@ -1,5 +1,5 @@
 import { assert, at } from '../../numerics/assert.ts';
-import type { Shape } from '../../numerics/shape.ts';
+import { type Shape, tupleShape } from '../../numerics/shape.ts';
 import type { Value } from '../evaluate/value.ts';
 import type { Draft, HloComputation, InstructionBase } from '../instruction.ts';
 import { type Codec, callee, field, integer } from '../text/attribute.ts';
@@ -29,7 +29,7 @@ export interface Fusion extends InstructionBase<'fusion', Shape> {
 
 const tuple: Definition<Tuple> = {
   family: 'structure',
-  infer: (it) => ({ type: 'tuple', elements: shapesOf(it) }),
+  infer: (it) => tupleShape(shapesOf(it)),
   evaluate: (_, operands) => operands,
 };
 

@@ -3,12 +3,13 @@ import { cbrt } from '../../numerics/cube-root.ts';
 import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
 import { erf } from '../../numerics/error-function.ts';
 import { onNumber, roundNearestAway, roundNearestEven } from '../../numerics/f32-ops.ts';
+import { unsignedBits } from '../../numerics/integer-bits.ts';
 import { storedOf } from '../../numerics/literal.ts';
 import { arrayShape } from '../../numerics/shape.ts';
 import { tan } from '../../numerics/tangent.ts';
 import * as lanes from '../../numerics/transcendental.ts';
 import { mapped } from '../evaluate/mapped.ts';
-import { literalOf, rounderOf } from '../evaluate/value.ts';
+import { literalOf } from '../evaluate/value.ts';
 import type { InstructionBase } from '../instruction.ts';
 import { arrayOperand, expectKind, expectOperands, type Kind, typesOfKind } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
@@ -94,7 +95,7 @@ const ops: { readonly [O in UnaryOpcode]: UnaryOp } = {
   popcnt: { takes: 'integer', of: populationCount, ofWide: widePopulationCount },
   'count-leading-zeros': {
     takes: 'integer',
-    of: (x, bits) => Math.clz32(lowestBits(x, bits)) - (32 - bits),
+    of: (x, bits) => Math.clz32(unsignedBits(x, bits)) - (32 - bits),
     ofWide: (x) => BigInt(/^0*/.exec(wideBits(x))![0].length),
   },
 };
@@ -102,7 +103,7 @@ const ops: { readonly [O in UnaryOpcode]: UnaryOp } = {
 /** Number of ones among the lowest `bits` bits of an integer. */
 function populationCount(x: number, bits: number): number {
   let count = 0;
-  for (let rest = lowestBits(x, bits); rest !== 0; rest >>>= 1) count += rest & 1;
+  for (let rest = unsignedBits(x, bits); rest !== 0; rest >>>= 1) count += rest & 1;
   return count;
 }
 
@@ -116,13 +117,9 @@ function wideBits(x: bigint): string {
   return BigInt.asUintN(64, x).toString(2).padStart(64, '0');
 }
 
-/** The lowest `bits` bits of an integer, as an unsigned number. */
-function lowestBits(x: number, bits: number): number {
-  return (x << (32 - bits)) >>> (32 - bits);
-}
-
 function definitionOf(opcode: UnaryOpcode): Definition<Unary> {
   const op: UnaryOp = ops[opcode];
+  // `mapped` rounds the element to the type of the result.
   const elementOf = (type: ElementType): ((x: Scalar) => Scalar) => {
     const { ofWide } = op;
     if (storedOf(type).isWide) {
@@ -130,9 +127,8 @@ function definitionOf(opcode: UnaryOpcode): Definition<Unary> {
       return (x) => ofWide(x as bigint);
     }
     const plain = type === 'pred' ? (op.ofPred ?? op.of) : op.of;
-    const round = rounderOf(op.gives ?? type);
     const { bits } = elementTypes[type];
-    return (x) => round(plain(x as number, bits));
+    return (x) => plain(x as number, bits);
   };
   return {
     family: 'elementwise',

@@ -26,12 +26,7 @@ function rolesText(roles: Readonly<Record<string, number>>, spatial: readonly nu
   return labels.join('');
 }
 
-/**
- * Reads the dimension labels of a convolution, such as `b01f_01io->b01f`: first of the input, then
- * of the kernel, then of the output. Each character names the role of one dimension: `b` is the
- * batch, `f` the feature, `i` the input feature, `o` the output feature. A digit is the index of a
- * spatial dimension.
- */
+/** Reads dimension labels in the form that {@link labelsText} prints. */
 export function readLabels(scanner: Scanner): ConvolutionDimensions {
   const position = scanner.position;
   const text = scanner.match(/[bf0-9]+_[io0-9]+->[bf0-9]+/y, 'labels such as b01f_01io->b01f');

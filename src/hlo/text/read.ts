@@ -1,5 +1,5 @@
 import { isElementType } from '../../numerics/element-type.ts';
-import { type ArrayShape, arrayShape, type Shape } from '../../numerics/shape.ts';
+import { arrayShape, type Shape, tupleShape } from '../../numerics/shape.ts';
 import type { Scanner } from './scanner.ts';
 
 /* Readers of the small parts of HLO text. Each throws `bad-program` at a text that it refuses. */
@@ -18,7 +18,7 @@ export const stringPattern: RegExp = /"(?:[^"\\\n]|\\.)*"/y;
  */
 export function readShape(scanner: Scanner): Shape {
   if (scanner.tryMatch(/(?=\()/y) !== undefined) {
-    return { type: 'tuple', elements: scanner.list('(', ')', () => readShape(scanner)) };
+    return tupleShape(scanner.list('(', ')', () => readShape(scanner)));
   }
   const position = scanner.position;
   const type = scanner.match(/[a-z][a-z0-9]*/y, 'a shape');
@@ -26,8 +26,7 @@ export function readShape(scanner: Scanner): Shape {
   const dims = scanner.list('[', ']', () => readInteger(scanner));
   if (type === 'token') return { type: 'token' };
   scanner.tryMatch(/\{[\d,]*(:[^}]*)?\}/y);
-  const shape: ArrayShape = arrayShape(type, dims);
-  return shape;
+  return arrayShape(type, dims);
 }
 
 /** Reads a name. `what` says whose name it is. */
