@@ -561,12 +561,12 @@ class Processes implements ProcessPod, Crew {
     const now = performance.now();
     for (const member of this.#members) {
       if (member === undefined || member.hasJoined || member.joinsByMs > now) continue;
-      this.#dismiss(member, isReplaced);
+      this.#refuse(member, isReplaced);
     }
   }
 
   /** Takes the Cloud TPU away from a worker, and ends the connection with the given reason. */
-  #dismiss(member: Member, reason: Refusal): void {
+  #refuse(member: Member, reason: Refusal): void {
     this.#forget(member, 'the worker is being replaced');
     member.guest.refuse(reason);
   }
@@ -594,14 +594,14 @@ class Processes implements ProcessPod, Crew {
     const member = this.#members[tpu];
     if (isSilent) this.#silent.add(tpu);
     else this.#silent.delete(tpu);
-    if (member !== undefined) this.#dismiss(member, isSilent ? fellSilent : isReplaced);
+    if (member !== undefined) this.#refuse(member, isSilent ? fellSilent : isReplaced);
     this.#seatAll();
   }
 
   adopt(tpu: number, host: number): void {
     // A worker that has the Cloud TPU but has not joined in time would keep the host out.
     const late = this.#members[tpu];
-    if (late !== undefined) this.#dismiss(late, isReplaced);
+    if (late !== undefined) this.#refuse(late, isReplaced);
     this.#members[host]?.guest.send({ kind: 'host', tpu });
   }
 
