@@ -223,8 +223,8 @@ async function shrunk(
  * True if a pod without defects must end as the case says. If faults have been removed from a case,
  * the pod may rightly end in another way, which then proves no defect.
  */
-function isFair({ run, faults, outcome }: Case, { lossesMax }: Shape): boolean {
-  return outcome === 'failed' || mustRecover(faults, run.topology, lossesMax);
+function isFair({ run, faults, outcome }: Case, shape: Shape): boolean {
+  return outcome === 'failed' || mustRecover(faults, run.topology, shape);
 }
 
 function heading(

@@ -2,6 +2,7 @@ import type { Grid } from '../fabric/torus.ts';
 import { damageMsMax } from './draw.ts';
 import {
   type Fault,
+  type Ground,
   hitBy,
   hitsOneFrame,
   isCollective,
@@ -25,9 +26,16 @@ export function reasonNotDrawn(fault: Fault): string | undefined {
   return hasSums ? undefined : 'gradients are summed in training steps only';
 }
 
+/** What {@link mustRecover} must know of a pod, and how many losses a run survives. */
+export interface FairLimits {
+  readonly ground: Ground;
+  /** Largest number of losses of one Cloud TPU that a run survives between two commits. */
+  readonly lossesMax: number;
+}
+
 /**
  * True if a run with these faults must recover from all of them. This is so if the faults keep
- * three limits. Beyond these limits, even a pod without defects may end with an error or with wrong
+ * four limits. Beyond these limits, even a pod without defects may end with an error or with wrong
  * weights.
  *
  * - One Cloud TPU loses at most `lossesMax` workers. All of these losses can come between two
@@ -35,12 +43,19 @@ export function reasonNotDrawn(fault: Fault): string | undefined {
  * - At most one bit flips in a step or in a batch of the evaluation. If a bit flips at another
  *   time, no other bit flips in the whole run. With two flipped bits there may be no majority of
  *   Cloud TPUs with right weights.
+ * - In a pod of processes or containers, `slow` makes an instruction at most
+ *   {@link slowFactorMax} times as long. A Cloud TPU that is slower is lost again and again,
+ *   because one instruction lasts longer than a Cloud TPU may be silent.
  * - At least one worker neither hangs nor pauses while it joins. This worker must take over the
  *   Cloud TPUs of all workers that do.
  */
-export function mustRecover(faults: readonly Fault[], grid: Grid, lossesMax: number): boolean {
+export function mustRecover(
+  faults: readonly Fault[],
+  grid: Grid,
+  { ground, lossesMax }: FairLimits,
+): boolean {
   return (
-    losses(faults, grid).every((count) => count <= lossesMax) &&
+    losses(faults, grid, ground).every((count) => count <= lossesMax) &&
     areFlipsApart(faults) &&
     new Set(faults.filter(isSilentAtJoining).flatMap((it) => targetsOf(it, grid))).size <
       grid.columns * grid.rows
@@ -48,10 +63,11 @@ export function mustRecover(faults: readonly Fault[], grid: Grid, lossesMax: num
 }
 
 /** Returns for each Cloud TPU how many workers the faults may cost it. */
-function losses(faults: readonly Fault[], grid: Grid): readonly number[] {
+function losses(faults: readonly Fault[], grid: Grid, ground: Ground): readonly number[] {
   const counts = Array.from({ length: grid.columns * grid.rows }, () => 0);
   for (const fault of faults) {
-    for (const tpu of hitBy(fault, grid)) counts[tpu] = (counts[tpu] ?? 0) + lossesBy(fault);
+    for (const tpu of hitBy(fault, grid))
+      counts[tpu] = (counts[tpu] ?? 0) + lossesBy(fault, ground);
   }
   return counts;
 }
@@ -62,11 +78,23 @@ function losses(faults: readonly Fault[], grid: Grid): readonly number[] {
  */
 const lossesByDamage = 3;
 
+/**
+ * Largest factor of `slow` that a pod of processes or containers must survive. In containers on two
+ * processors an instruction may wait 100 ms for its turn, and `slow` makes this wait longer too. A
+ * Cloud TPU counts as lost after 1.2 s of silence.
+ */
+const slowFactorMax = 5;
+
 /** Returns how many workers a fault may cost a Cloud TPU that it hits. */
-function lossesBy(fault: Fault): number {
+function lossesBy(fault: Fault, ground: Ground): number {
+  if (fault.fault === 'slow') return isTooSlow(fault, ground) ? Number.POSITIVE_INFINITY : 1;
   if (!isFrameFault(fault) || hitsOneFrame(fault)) return 1;
   const isShort = (fault.for?.ms ?? Number.POSITIVE_INFINITY) <= damageMsMax;
   return isShort ? lossesByDamage : Number.POSITIVE_INFINITY;
+}
+
+function isTooSlow({ factor }: { readonly factor: number }, ground: Ground): boolean {
+  return ['processes', 'containers'].includes(ground) && factor > slowFactorMax;
 }
 
 function areFlipsApart(faults: readonly Fault[]): boolean {

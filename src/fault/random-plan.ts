@@ -212,7 +212,7 @@ function withOthers(
   if (faultsMax < 0) return drawFaults(run, draws, shape);
   if (faultsMax === 0) return given;
   const faults = [...given, ...drawFaults(run, draws, { ...shape, faultsMax })];
-  return mustRecover(faults, run.topology, shape.lossesMax) ? faults : given;
+  return mustRecover(faults, run.topology, shape) ? faults : given;
 }
 
 /** Number of tries to draw a fault that the plan can take. */
@@ -235,7 +235,7 @@ function drawFaults(run: CaseRun, draws: Draws, shape: Shape): readonly Fault[] 
     const again = faults.length > 0 && draws.chance(0.1);
     const fault = again ? draws.pick(faults) : drawOne(shape.kinds, run, focus, draws);
     const isRight = supported(fault, shape.ground) === true && reasonNotDrawn(fault) === undefined;
-    const isFair = mustRecover([...faults, fault], run.topology, shape.lossesMax);
+    const isFair = mustRecover([...faults, fault], run.topology, shape);
     const hasEffect = run.checkpointEvery !== undefined || !needsCheckpoints(fault);
     if (isRight && isFair && hasEffect) faults.push(fault);
   }
@@ -291,16 +291,17 @@ function withLoss(
   faults: readonly Fault[],
   run: CaseRun,
   draws: Draws,
-  { faultsMax, lossesMax }: Shape,
+  shape: Shape,
 ): readonly Fault[] {
   const waiting = faults.find((it) => needsLoss(it) && !faults.some((other) => frees(other, it)));
   if (waiting === undefined) return faults;
   const tpu = injectorOf(waiting) ?? draws.whole(0, tpusOf(run) - 1);
   const at = drawStepPosition(draws.pick(workerPhases), run, draws);
   const loss: Fault = { fault: draws.pick(endingFaults), tpu, at };
+  const { faultsMax } = shape;
   const others = faults.filter((it) => it !== waiting).slice(0, faultsMax - 2);
   const more = faultsMax < 2 ? [loss] : [loss, waiting, ...others];
-  return mustRecover(more, run.topology, lossesMax) ? more : faults;
+  return mustRecover(more, run.topology, shape) ? more : faults;
 }
 
 /** Returns the Cloud TPU that injects a fault in a membership; undefined if several may. */

@@ -68,7 +68,7 @@ describe('a random plan', () => {
     fc.assert(
       fc.property(seeds, (seed) => {
         const { run, faults, outcome } = randomCase(seed);
-        const isFair = mustRecover(faults, run.topology, searchShape.lossesMax);
+        const isFair = mustRecover(faults, run.topology, searchShape);
         expect(run.recovery === 'none' || !isFair).toBe(outcome === 'failed');
       }),
       { numRuns: 300 },
@@ -135,11 +135,26 @@ describe('a run must recover', () => {
   ];
 
   test.each(rightOnes.map((faults) => [faults]))('from %j', (faults) => {
-    expect(mustRecover(faults, grid, 5)).toBe(true);
+    expect(mustRecover(faults, grid, { ground: 'sim', lossesMax: 5 })).toBe(true);
   });
 
   test.each(wrongOnes.map((faults) => [faults]))('but not from %j', (faults) => {
-    expect(mustRecover(faults, grid, 5)).toBe(false);
+    expect(mustRecover(faults, grid, { ground: 'sim', lossesMax: 5 })).toBe(false);
+  });
+
+  test.each([
+    ['sim', 400],
+    ['threads', 400],
+    ['processes', 5],
+    ['containers', 5],
+  ] as const)('in %s from a Cloud TPU that is slow by %i at most', (ground, most) => {
+    const slowBy = (factor: number): boolean =>
+      mustRecover([{ fault: 'slow', tpu: 0, at: { step: 2 }, factor }], grid, {
+        ground,
+        lossesMax: 5,
+      });
+    expect(slowBy(most)).toBe(true);
+    if (most < 400) expect(slowBy(20)).toBe(false);
   });
 
   test('in a time that grows with each fault, and with the length of a pause', () => {

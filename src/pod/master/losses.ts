@@ -60,20 +60,29 @@ export function lose(
   event: 'lost' | 'quarantined' = 'lost',
 ): Transition {
   const losses = [...causes, ...lossesOfHosted(state, causes)];
-  const { policy } = state.options.recovery;
-  if (policy === 'none') return fail(state, at(losses, 0).code, at(losses, 0).message);
   const wrongInput = losses.find(({ code }) => isWrongInput(code));
   if (wrongInput !== undefined) return fail(state, wrongInput.code, wrongInput.message);
+  const notes = losses.map(({ tpu, message }) => noteOf(state, event, tpu, message, now));
+  return andThen({ state, actions: notes }, (it) => replaceOrFail(it, losses, now, event));
+}
+
+function replaceOrFail(
+  state: MasterState,
+  losses: readonly Loss[],
+  now: number,
+  event: 'lost' | 'quarantined',
+): Transition {
+  if (state.options.recovery.policy === 'none') {
+    return fail(state, at(losses, 0).code, at(losses, 0).message);
+  }
   const tooOften = losses.find((it) => isTooOften(state, it, now));
   if (tooOften !== undefined) {
     return fail(state, tooOften.code, `${tooOften.message}; it was lost too often`);
   }
-  const next = withoutLost(state, losses, now);
-  const notes = losses.map(({ tpu, message }) => noteOf(next, event, tpu, message, now));
   const replacements = losses.map(({ tpu, code }): MasterAction => {
     return { kind: 'replace', tpu, isSilent: event === 'lost' && code === 'worker-silent' };
   });
-  return andThen({ state: next, actions: [...notes, ...replacements] }, (it) =>
+  return andThen({ state: withoutLost(state, losses, now), actions: replacements }, (it) =>
     beginMembership(it, now),
   );
 }

@@ -11,6 +11,20 @@ describe('a failure names the culprit', () => {
     });
   });
 
+  test('also among the events of the run, if the run does not recover', () => {
+    const driver = new Driver(3).start().skipTo(5).begin(5);
+    const actions = driver.give({ kind: 'exited', tpu: 1, reason: 'exit code 1' });
+    expect(actions.map(({ kind }) => kind)).toEqual(['note', 'abort', 'failed']);
+    expect(actions[0]).toMatchObject({ note: { event: 'lost', tpu: 1, step: 5 } });
+  });
+
+  test('but wrong input is not a loss of a Cloud TPU', () => {
+    const driver = new Driver(2).start().begin(0);
+    const [code, message] = ['bad-data', 'labels: too short'];
+    const failed = driver.tell({ kind: 'failed', tpu: 1, generation: 1, code, message });
+    expect(failed.map(({ kind }) => kind)).toEqual(['abort', 'failed']);
+  });
+
   test('a Cloud TPU that throws, with the code of a PodError, or worker-threw for other errors', () => {
     const tell = (code: string | null): string => {
       const driver = new Driver(2).start().begin(0);
