@@ -20,6 +20,7 @@ import { tpuBatch, trainingPlan } from '../src/data/plan.ts';
 import { cloudTpus, replicasPerCloudTpu, type TrainConfig } from '../src/experiment/config.ts';
 import { buildPrograms } from '../src/experiment/programs.ts';
 import { quantiles } from '../src/experiment/statistics.ts';
+import { plainCode } from '../src/hlo/plain-code.ts';
 import { type Executable, type Instruction, phases } from '../src/isa/executable.ts';
 import { at } from '../src/numerics/assert.ts';
 import { byteCount } from '../src/numerics/shape.ts';
@@ -87,7 +88,7 @@ function profile(executable: Executable, values: readonly Uint8Array[], batch: B
   const pages = Math.ceil((feed + images.byteLength + labels.byteLength) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
   const mxu = fastMxu(memory, { relaxed: enableRelaxedSimd() }, workspace);
-  const units = { memory, mxu, vector: vectorUnit(memory), rowsPerCall: () => 1 << 20 };
+  const units = { memory, mxu, vector: vectorUnit(memory), rowsPerCall: () => 1 << 20, plainCode };
   new Float32Array(memory.buffer, feed, images.length).set(images);
   new Int32Array(memory.buffer, feed + images.byteLength, labels.length).set(labels);
   const elementBytes = executable.infeed.map(byteCount);
@@ -130,6 +131,7 @@ function rateOf({ buffers, cores }: Executable, it: Instruction, ms: number): st
     const gflops = (2 * m * n * k * batch * cores) / ms / 1e6;
     return `${gflops.toFixed(0)} GF/s  ${m}×${n}×${k}`;
   }
+  if (it.unit === 'plain') return `plain code: ${it.reason}`;
   if (it.unit === 'vpu') {
     const copies = { shared: 1, chip: cores / 2, core: cores };
     const moved = [...it.sources, ...it.targets].reduce((sum, id) => {

@@ -11,6 +11,7 @@ import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import { podTorus } from '../../src/fabric/torus.ts';
+import { plainCode } from '../../src/hlo/plain-code.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { digestText } from '../../src/numerics/digest.ts';
@@ -126,13 +127,13 @@ function joined(allReduce: Reducer | undefined): Reducer {
 }
 
 function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlaces): CoreUnits {
-  const vector = vectorUnit(memory);
+  const common = { memory, vector: vectorUnit(memory), plainCode };
   if (mxu === 'systolic') {
-    return { memory, vector, mxu: systolicMxu(memory), rowsPerCall: () => systolicRows };
+    return { ...common, mxu: systolicMxu(memory), rowsPerCall: () => systolicRows };
   }
   const supported = relaxed && enableRelaxedSimd();
   const unit = fastMxu(memory, { relaxed: supported }, workspace);
-  return { memory, vector, mxu: unit, rowsPerCall: rowsForMacs };
+  return { ...common, mxu: unit, rowsPerCall: rowsForMacs };
 }
 
 /**

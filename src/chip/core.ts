@@ -4,9 +4,12 @@ import {
   type Executable,
   type Instruction,
   type MatmulInstruction,
+  type PlainInstruction,
   phases,
 } from '../isa/executable.ts';
 import { assert, at, unreachable } from '../numerics/assert.ts';
+import { bytesOf, type Literal, literalOfBytes } from '../numerics/literal.ts';
+import type { ArrayShape } from '../numerics/shape.ts';
 import { bufferOf, canStackCores, copyCount, type MemoryMap, mapMemory } from './memory-map.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 import type { Ports } from './ports.ts';
@@ -26,7 +29,15 @@ export interface CoreUnits {
    * computed independently.
    */
   readonly rowsPerCall: (n: number, k: number) => number;
+  /**
+   * Returns the function that runs a module in HLO text on arrays: one for each parameter. It
+   * returns one array for each result. See `PlainInstruction` in isa/executable.ts.
+   */
+  readonly plainCode: (module: string) => PlainCode;
 }
+
+/** A module that plain code runs: takes an array for each parameter, and returns the results. */
+export type PlainCode = (operands: readonly Literal[]) => readonly Literal[];
 
 /** Returns the number of bytes of the emulator's memory that an executable needs. */
 export function coreBytes(executable: Executable): number {
@@ -83,7 +94,7 @@ export class CloudTpuCores {
     this.#writeConstants();
     const loops = instantiate(executable.code, units.memory);
     const operations = (role: Executable): readonly Operation[] =>
-      resolveAll({ executable: role, map, base, loops, rowsPerCall: units.rowsPerCall });
+      resolveAll({ executable: role, map, base, loops, units });
     const forward = operations(executable);
     this.#operations = [forward, other === executable ? forward : operations(other)];
   }
@@ -230,6 +241,7 @@ type Operation =
   | CopyOperation
   | ChipSumOperation
   | RngOperation
+  | PlainOperation
   | InfeedOperation
   | OutfeedOperation
   | AllReduceOperation;
@@ -273,6 +285,21 @@ interface RngOperation {
     readonly bits: number;
   }[];
   readonly elements: number;
+}
+interface PlainOperation {
+  readonly unit: 'plain';
+  readonly phase: number;
+  readonly run: PlainCode;
+  readonly calls: readonly {
+    readonly sources: readonly Place[];
+    readonly targets: readonly Place[];
+  }[];
+}
+/** An array in memory. */
+interface Place {
+  readonly shape: ArrayShape;
+  readonly address: number;
+  readonly bytes: number;
 }
 interface InfeedOperation {
   readonly unit: 'infeed';
@@ -348,6 +375,13 @@ function execute(machine: Machine, operation: Operation, ports: Ports, inFlight:
         draw(machine, state, newState, bits, operation.elements);
       }
       return 0;
+    case 'plain':
+      for (let i = 0; i < operation.calls.length; i++) {
+        const { sources, targets } = operation.calls[i]!;
+        runPlain(machine, operation.run, sources, targets);
+        reportProgress(ports, inFlight);
+      }
+      return 0;
     case 'infeed':
       for (let core = 0; core < operation.targets.length; core++) {
         const from = ports.infeed.address(operation.element, core);
@@ -385,6 +419,21 @@ function invoke(loop: FusedLoop, a: readonly number[]): void {
   else if (a.length === 5) loop(a[0]!, a[1]!, a[2]!, a[3]!, a[4]!);
   else if (a.length === 6) loop(a[0]!, a[1]!, a[2]!, a[3]!, a[4]!, a[5]!);
   else Reflect.apply(loop, undefined, a);
+}
+
+/** Runs plain code on copies of the sources, and copies the results to the targets. */
+function runPlain(
+  { bytes }: Machine,
+  run: PlainCode,
+  sources: readonly Place[],
+  targets: readonly Place[],
+): void {
+  const operands = sources.map(({ shape, address, bytes: count }) =>
+    literalOfBytes(shape, bytes.subarray(address, address + count)),
+  );
+  run(operands).forEach((result, i) => {
+    bytes.set(bytesOf(result), targets[i]!.address);
+  });
 }
 
 function move({ vector, bytes }: Machine, to: number, from: number, count: number): void {
@@ -425,7 +474,7 @@ interface Context {
   readonly map: MemoryMap;
   readonly base: number;
   readonly loops: Readonly<Record<string, unknown>>;
-  readonly rowsPerCall: CoreUnits['rowsPerCall'];
+  readonly units: Pick<CoreUnits, 'rowsPerCall' | 'plainCode'>;
 }
 
 function writeTables(
@@ -496,6 +545,8 @@ function resolve(context: Context, it: Instruction): Operation {
       }));
       return { unit: 'rng', phase, draws, elements: bufferOf(executable, it.bits).bytes / 4 };
     }
+    case 'plain':
+      return { unit: 'plain', phase, run: context.units.plainCode(it.module), calls: plainCalls(context, it) };
     case 'infeed':
       return {
         unit: 'infeed',
@@ -519,6 +570,19 @@ function resolve(context: Context, it: Instruction): Operation {
     default:
       return unreachable(it);
   }
+}
+
+function plainCalls(context: Context, it: PlainInstruction): PlainOperation['calls'] {
+  const { executable } = context;
+  const place = (buffer: BufferId, copy: number, shape: ArrayShape): Place => {
+    const { bytes } = bufferOf(executable, buffer);
+    return { shape, address: addressOf(context, buffer, copy), bytes };
+  };
+  const [first] = it.targets;
+  return range(first === undefined ? 0 : copiesOf(context, first)).map((copy) => ({
+    sources: it.sources.map(({ buffer, shape }) => place(buffer, copy, shape)),
+    targets: it.targets.map((id) => place(id, copy, bufferOf(executable, id).shape)),
+  }));
 }
 
 /**
@@ -554,7 +618,7 @@ function resolveMatmul(context: Context, it: MatmulInstruction): readonly MxuCal
     : range(copiesOf(context, it.target)).flatMap((copy) =>
         range(it.matmul.batch).map((batch) => copyCall(context, it, copy, batch)),
       );
-  return calls.flatMap((call) => cutRows(call, context.rowsPerCall(call.n, call.k)));
+  return calls.flatMap((call) => cutRows(call, context.units.rowsPerCall(call.n, call.k)));
 }
 
 /**

@@ -51,6 +51,11 @@ function operandsText(it: Instruction, label: (id: BufferId) => string): string 
       return `${label(it.target)} = ${label(it.source)} of both cores`;
     case 'rng':
       return `${label(it.newState)}, ${label(it.bits)} = philox ${label(it.state)}`;
+    case 'plain': {
+      const [targets, sources] = [it.targets, it.sources.map(({ buffer }) => buffer)];
+      const code = `plain ${it.opcode}(${sources.map(label).join(', ')})`;
+      return `${targets.map(label).join(', ')} = ${code}: ${it.reason}`;
+    }
     case 'all-reduce-start':
     case 'all-reduce-done':
       return `bucket ${it.bucket}`;

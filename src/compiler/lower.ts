@@ -2,6 +2,7 @@ import type {
   AllReduce,
   Constant,
   Fusion,
+  HloComputation,
   HloInstruction,
   HloModule,
   Parameter,
@@ -14,6 +15,7 @@ import { bytesOf } from '../numerics/literal.ts';
 import { type ArrayShape, isArray } from '../numerics/shape.ts';
 import { Buckets, type LoweredBucket } from './buckets.ts';
 import type { FusedLoop } from './codegen/fused-loop.ts';
+import { moduleWith, plainCode } from './lowering/plain.ts';
 import { type InPlace, leaves, nameOf, type StepWriter } from './lowering/step.ts';
 import { loweringOf } from './lowering/table.ts';
 import type { Program, Step, Value } from './program.ts';
@@ -45,9 +47,9 @@ export interface Lowered {
 export function lower(
   module: HloModule,
   scheduled: readonly Scheduled[],
-  inPlace: InPlace,
+  codegen: LoopChecks,
 ): Lowered {
-  const lowering = new Lowering(module, scheduled, inPlace);
+  const lowering = new Lowering(module, scheduled, codegen);
   for (const { action, it } of scheduled) {
     if (action === 'done') lowering.finish(it as AllReduce);
     else lowering.run(it);
@@ -55,8 +57,16 @@ export function lower(
   return lowering.result();
 }
 
+/** What the generator of fused loops can say about a loop before it generates the loop. */
+export interface LoopChecks {
+  /** Returns true if `body` can be one fused loop, otherwise the reason why not. */
+  readonly supports: (body: HloComputation) => true | string;
+  readonly inPlace: InPlace;
+}
+
 class Lowering implements StepWriter {
   readonly inPlace: InPlace;
+  readonly #codegen: LoopChecks;
   readonly #module: HloModule;
   readonly #varies: ReadonlySet<HloInstruction>;
   readonly #updates: ReadonlySet<HloInstruction>;
@@ -71,10 +81,11 @@ class Lowering implements StepWriter {
   readonly #outfeed: { shape: ArrayShape; copies: Copies }[] = [];
   readonly #buckets: Buckets;
 
-  constructor(module: HloModule, scheduled: readonly Scheduled[], inPlace: InPlace) {
+  constructor(module: HloModule, scheduled: readonly Scheduled[], codegen: LoopChecks) {
     const { root, parameters } = module.entry;
     const order = postOrder(root);
-    this.inPlace = inPlace;
+    this.inPlace = codegen.inPlace;
+    this.#codegen = codegen;
     this.#module = module;
     this.#parameters = parameters.map(parameterValue);
     this.#varies = variesByCore(order);
@@ -92,10 +103,10 @@ class Lowering implements StepWriter {
    * all-reduce starts.
    */
   run(it: HloInstruction): void {
-    const { unit, name } = loweringOf(it);
-    const lowered = unit ?? name;
-    assert(lowered !== undefined, `${it.opcode} is not in a loop`);
-    this.#values.set(it, lowered(it as never, this));
+    const { unit, name, refusal } = loweringOf(it);
+    const fast = refusal?.(it as never) === undefined ? (unit ?? name) : undefined;
+    const values = fast?.(it as never, this) ?? plainCode(it, this.#refusalOf(it), this);
+    this.#values.set(it, values);
     if (this.#buckets.expects(it) && isMadeHere(this.valueOf(it))) this.#buckets.deliver(it);
   }
 
@@ -105,6 +116,14 @@ class Lowering implements StepWriter {
    */
   finish(it: AllReduce): void {
     this.#buckets.finish(it);
+  }
+
+  /** Returns the reason why only plain code can compute an instruction. */
+  #refusalOf(it: HloInstruction): string {
+    const { refusal, plain } = loweringOf(it);
+    const reason = plain ?? refusal?.(it as never) ?? this.#codegen.supports(moduleWith(it).entry);
+    assert(reason !== true, `${it.opcode} stands outside of the loop that can compute it`);
+    return reason;
   }
 
   result(): Lowered {

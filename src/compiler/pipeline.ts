@@ -1,13 +1,12 @@
-import type { HloComputation, HloModule } from '../hlo/instruction.ts';
+import type { HloModule } from '../hlo/instruction.ts';
 import { verify } from '../hlo/verify.ts';
 import type { Executable, Instruction } from '../isa/executable.ts';
 import { hbmUsableBytesPerCore } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 import { type Assignment, assign } from './assign.ts';
 import type { FusedLoop } from './codegen/fused-loop.ts';
-import { requireCoreTypes } from './core-types.ts';
 import { programBytes } from './hbm.ts';
-import { type Lowered, lower } from './lower.ts';
+import { type LoopChecks, type Lowered, lower } from './lower.ts';
 import { bucketBytesDefault } from './passes/all-reduce.ts';
 import { type Pass, passes } from './passes.ts';
 import type { Program } from './program.ts';
@@ -36,9 +35,7 @@ export interface CompileOptions {
 }
 
 /** Code generator for fused loops: the functions in `codegen`, or substitutes in tests. */
-export interface Codegen {
-  readonly supports: (body: HloComputation) => true | string;
-  readonly inPlace: (body: HloComputation, target: number) => readonly number[];
+export interface Codegen extends LoopChecks {
   readonly generate: (loops: readonly FusedLoop[]) => Uint8Array;
 }
 
@@ -49,7 +46,7 @@ export function compileWith(
   options: CompileOptions,
 ): Executable {
   const optimized = optimize(module, options, codegen);
-  const lowered = lower(optimized, schedule(optimized.entry), codegen.inPlace);
+  const lowered = lower(optimized, schedule(optimized.entry), codegen);
   const assignment = assign(lowered.program, {
     cores: options.cores,
     hbmLimitBytes: options.hbmLimitBytes ?? hbmUsableBytesPerCore,
@@ -62,7 +59,6 @@ export function compileWith(
 /** Runs all passes. Verifies the module before the first pass and after each pass. */
 function optimize(module: HloModule, options: CompileOptions, { supports }: Codegen): HloModule {
   verify(module);
-  requireCoreTypes(module);
   const bucketBytes = options.bucketBytes ?? bucketBytesDefault;
   let now = module;
   for (const pass of passes({ supports, bucketBytes })) {

@@ -123,6 +123,7 @@ export type Instruction =
   | CopyInstruction
   | ChipSumInstruction
   | RngInstruction
+  | PlainInstruction
   | AllReduceStart
   | AllReduceDone;
 
@@ -238,6 +239,25 @@ export interface RngInstruction extends Step {
   readonly state: BufferId;
   readonly newState: BufferId;
   readonly bits: BufferId;
+}
+
+/**
+ * An instruction for which no unit of the core has code. Plain code computes it by its definition,
+ * which is slow. `module` is a module in HLO text whose entry has this one instruction. The entry has
+ * one parameter for each source and returns one array for each target. `reason` says why no unit
+ * computes the instruction.
+ *
+ * All targets have the same `copies`. The module runs once for each copy of the targets, as a fused
+ * loop does.
+ */
+export interface PlainInstruction extends Step {
+  readonly unit: 'plain';
+  readonly opcode: string;
+  readonly reason: string;
+  readonly module: string;
+  /** `shape` is the shape of the parameter. The buffer may have another shape of the same size. */
+  readonly sources: readonly { readonly buffer: BufferId; readonly shape: ArrayShape }[];
+  readonly targets: readonly BufferId[];
 }
 
 /**

@@ -4,6 +4,7 @@ import { fastMxu, mxuWorkspaceBytes } from '../../src/chip/mxu.ts';
 import type { Ports } from '../../src/chip/ports.ts';
 import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
+import { plainCode } from '../../src/hlo/plain-code.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
 
 /** One Cloud TPU under test. The test feeds its infeed. Its network has no other Cloud TPU. */
@@ -37,7 +38,7 @@ export function benchTpu(executable: Executable, options: BenchOptions = {}): Be
       ? systolicMxu(memory)
       : fastMxu(memory, { relaxed: enableRelaxedSimd() }, workspace);
   const rows = options.rowsPerCall ?? 1000;
-  const units = { memory, mxu, vector: vectorUnit(memory), rowsPerCall: () => rows };
+  const units = { memory, mxu, vector: vectorUnit(memory), rowsPerCall: () => rows, plainCode };
   const cores = new CloudTpuCores(executable, base, units);
   const phaseMs = new Float64Array(phases.length);
   let beats = 0;

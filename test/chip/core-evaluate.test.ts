@@ -20,12 +20,14 @@ import { postOrder, withOperands } from '../../src/hlo/traverse.ts';
 import { windowDimension } from '../../src/hlo/window.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
+import { computedTypes, coreTypes } from '../../src/numerics/element-type.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import {
   bytesOf,
   type Literal,
   literal,
   literalOfBytes,
+  scalarsOf,
   valueAt,
   valuesOf,
 } from '../../src/numerics/literal.ts';
@@ -109,7 +111,7 @@ function foundOf(
  */
 function bitsOf({ results, outfeed }: Outcome): string[] {
   return [...results, ...outfeed].map((it) => {
-    const values = valuesOf(it).map((value) => (Object.is(value, -0) ? '-0' : String(value)));
+    const values = scalarsOf(it).map((value) => (Object.is(value, -0) ? '-0' : String(value)));
     return `${shapeText(it.shape)} ${values.join(' ')}`;
   });
 }
@@ -249,6 +251,18 @@ describe('a Cloud TPU computes the bits of evaluate', () => {
         },
       ),
       { numRuns: 8 },
+    );
+  });
+
+  const otherTypes = computedTypes.filter((type) => !coreTypes.includes(type));
+  test.each(otherTypes)('for programs of %s, which plain code runs', (type) => {
+    const opcodes = pure.filter((it) => !['dot', 'convolution'].includes(it));
+    const options = { opcodes, types: [type], choicesMax: 32, elementsMax: 32 };
+    fc.assert(
+      fc.property(arbitraryModule(options), fc.nat(), cores, (program, mask, count) => {
+        checkEqual(fed(program, mask, false), count);
+      }),
+      { numRuns: 12 },
     );
   });
 

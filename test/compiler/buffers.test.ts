@@ -217,6 +217,8 @@ function operands(executable: Executable, it: Instruction): [number[], number[]]
     case 'copy':
     case 'chip-sum':
       return [[it.source], [it.target]];
+    case 'plain':
+      return [it.sources.map(({ buffer }) => buffer), [...it.targets]];
     case 'rng':
       return [[it.state], [it.newState, it.bits]];
     default: {

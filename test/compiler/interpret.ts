@@ -2,6 +2,7 @@ import type { FusedLoop } from '../../src/compiler/codegen/fused-loop.ts';
 import { computation, parameter, rngBitGenerator } from '../../src/hlo/build.ts';
 import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
 import { evaluateComputation, type Value } from '../../src/hlo/evaluate.ts';
+import { plainCode } from '../../src/hlo/plain-code.ts';
 import type {
   Buffer,
   Executable,
@@ -102,6 +103,9 @@ class Machine {
       case 'rng':
         this.#each(it.bits, (copy) => this.#random(it, copy));
         break;
+      case 'plain':
+        this.#each(at(it.targets, 0), (copy) => this.#plain(it, copy));
+        break;
       case 'all-reduce-start':
         break;
       case 'all-reduce-done':
@@ -171,6 +175,13 @@ class Machine {
     const values = arrays(evaluateComputation(body, args));
     it.targets.forEach((id, i) => {
       this.#write(id, copy, bytesOf(at(values, i)));
+    });
+  }
+
+  #plain(it: Extract<Instruction, { unit: 'plain' }>, copy: number): void {
+    const args = it.sources.map(({ buffer, shape }) => this.#read(buffer, copy, shape));
+    plainCode(it.module)(args).forEach((value, i) => {
+      this.#write(at(it.targets, i), copy, bytesOf(value));
     });
   }
 

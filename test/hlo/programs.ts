@@ -16,7 +16,12 @@ import { typesOf } from '../../src/hlo/ops.ts';
 import { users } from '../../src/hlo/traverse.ts';
 import { paddedSize, windowPositions } from '../../src/hlo/window.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import type { CoreType, ElementType } from '../../src/numerics/element-type.ts';
+import {
+  computedTypes,
+  coreTypes,
+  type ElementType,
+  elementTypes,
+} from '../../src/numerics/element-type.ts';
 import { type Literal, literal } from '../../src/numerics/literal.ts';
 import { bits, type Key, stream, uniform } from '../../src/numerics/random.ts';
 import {
@@ -35,9 +40,9 @@ export interface ProgramOptions {
    */
   readonly opcodes?: readonly Opcode[];
   /**
-   * Element types of parameters and constants. Default: all types with which programs can compute.
+   * Element types of parameters and constants. Default: all types with which a core computes.
    */
-  readonly types?: readonly CoreType[];
+  readonly types?: readonly ElementType[];
   /** True if inputs include NaN, infinities, −0, subnormals and huge numbers. Default: true. */
   readonly specials?: boolean;
   /**
@@ -105,12 +110,12 @@ const integerSpecials = [0, 1, -1, 31, 32, 33, 2 ** 31 - 1, -(2 ** 31)];
 function randomValue(type: ElementType, key: Key, i: number, specials: boolean): number {
   const word = bits(key, 2 * i);
   const special = specials && (word & 7) === 0;
-  switch (type) {
+  switch (elementTypes[type].kind) {
     case 'pred':
       return word >>> 31;
-    case 's32':
+    case 'signed':
       return special ? at(integerSpecials, (word >>> 3) & 7) : ((word >>> 16) % 21) - 10;
-    case 'u32':
+    case 'unsigned':
       return special ? at(integerSpecials, (word >>> 3) & 7) >>> 0 : (word >>> 16) % 21;
     default:
       if (special) return at(floatSpecials, (word >>> 3) & 15);
@@ -151,8 +156,11 @@ interface Builder {
   readonly options: Required<ProgramOptions>;
 }
 
-const allTypes: readonly CoreType[] = ['f32', 'bf16', 's32', 'u32', 'pred'];
-const numbers: readonly ElementType[] = ['f32', 'bf16', 's32', 'u32'];
+const allTypes: readonly ElementType[] = ['f32', 'bf16', 's32', 'u32', 'pred'];
+const numbers: readonly ElementType[] = [
+  ...(['f32', 'bf16', 's32', 'u32'] as const),
+  ...computedTypes.filter((type) => !coreTypes.includes(type)),
+];
 const floats: readonly ElementType[] = ['f32', 'bf16'];
 
 function programOf(list: readonly number[], seed: number, given: ProgramOptions): Program {
@@ -642,7 +650,7 @@ function permutation(builder: Builder, rank: number): number[] {
   return order;
 }
 
-function anyType(builder: Builder): CoreType {
+function anyType(builder: Builder): ElementType {
   return at(builder.options.types, builder.draw(builder.options.types.length));
 }
 

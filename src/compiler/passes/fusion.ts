@@ -10,7 +10,6 @@ import type { Family } from '../../hlo/ops/definition.ts';
 import { familyOf } from '../../hlo/ops.ts';
 import { postOrder, withOperands } from '../../hlo/traverse.ts';
 import { assert, at } from '../../numerics/assert.ts';
-import { PodError } from '../../numerics/error.ts';
 import { type ArrayShape, elementCount, isArray, sameDims } from '../../numerics/shape.ts';
 import { variesByCore } from '../sharing.ts';
 
@@ -29,8 +28,9 @@ export type FusedLoopSupport = (body: HloComputation) => true | string;
  *    there.
  * 3. The instruction becomes an additional output of a loop that uses it. Users outside of that
  *    loop read the output from memory.
- * 4. The instruction starts a new loop. Throws `unsupported-program` if `supports` refuses that
- *    loop.
+ * 4. The instruction starts a new loop.
+ * 5. The instruction stays outside of loops, because `supports` refuses the loop. Plain code then
+ *    computes it.
  */
 export function fuse(module: HloModule, supports: FusedLoopSupport): HloModule {
   const plan = planGroups(module.entry, supports);
@@ -127,14 +127,14 @@ function needsMemory(plan: Plan, user: HloInstruction): boolean {
   return plan.groups(user).length === 0;
 }
 
+/** Starts a loop with the output `it`. If `supports` refuses the loop, `it` stays outside of loops. */
 function startGroup(plan: Plan, it: HloInstruction): void {
   const group: Group = { outputs: [it], members: new Set(), varies: plan.varies.has(it) };
   plan.join(it, group);
   plan.outputOf.set(it, group);
-  const verdict = plan.supports(bodyOf(plan, group).body);
-  if (verdict === true) return;
-  const name = it.name === undefined ? it.opcode : `${it.opcode} ${it.name}`;
-  throw new PodError('unsupported-program', `${name}: ${verdict}`);
+  if (plan.supports(bodyOf(plan, group).body) === true) return;
+  plan.leave(it, group);
+  plan.outputOf.delete(it);
 }
 
 /**

@@ -28,8 +28,15 @@ import type {
 import { familyOf } from '../../hlo/ops.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
-import { bytesOf, type Literal, literal, valueAt } from '../../numerics/literal.ts';
-import { type ArrayShape, elementCount, isArray, sameShape } from '../../numerics/shape.ts';
+import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
+import { bytesOf, type Literal, literal, scalarAt } from '../../numerics/literal.ts';
+import {
+  type ArrayShape,
+  elementCount,
+  isArray,
+  sameDims,
+  sameShape,
+} from '../../numerics/shape.ts';
 
 /**
  * Simplifies instructions by algebra and folds constants. A rule applies only if every bit of the
@@ -275,20 +282,23 @@ function simplerSelect(it: Select): HloInstruction | undefined {
   if (onTrue === onFalse) return onTrue;
   const value = constantValue(predicate!);
   if (value === undefined) return undefined;
-  return value === 0 ? onFalse : onTrue;
+  return Number(value) === 0 ? onFalse : onTrue;
 }
 
 function simplerConvert(it: Convert): HloInstruction | undefined {
   const x = at(it.operands, 0);
   const bits = it.opcode === 'bitcast-convert';
-  const exact = bits || it.shape.type !== 'bf16';
-  if (exact && sameShape(x.shape, it.shape)) return x;
-  return bits && x.opcode === 'bitcast-convert' ? withOperands(it, x.operands) : undefined;
+  if ((bits || isExact(it.shape.type)) && sameShape(x.shape, it.shape)) return x;
+  if (!bits || x.opcode !== 'bitcast-convert') return undefined;
+  const [source] = x.operands;
+  const isAsWide =
+    source !== undefined && isArray(source.shape) && sameDims(source.shape.dims, it.shape.dims);
+  return isAsWide ? withOperands(it, [source]) : undefined;
 }
 
 function simplerUnary(it: Unary): HloInstruction | undefined {
   const x = at(it.operands, 0);
-  if (it.shape.type === 'bf16') return undefined;
+  if (!isExact(it.shape.type)) return undefined;
   if (it.opcode === 'abs') {
     if (x.opcode === 'abs') return x;
     return x.opcode === 'negate' ? withOperands(it, x.operands) : undefined;
@@ -298,7 +308,15 @@ function simplerUnary(it: Unary): HloInstruction | undefined {
 
 function idempotent(it: Binary): HloInstruction | undefined {
   const [a, b] = [at(it.operands, 0), at(it.operands, 1)];
-  return a === b && it.shape.type !== 'bf16' ? a : undefined;
+  return a === b && isExact(it.shape.type) ? a : undefined;
+}
+
+/**
+ * True if an operation that returns its operand keeps all bits. Operations on short floats may
+ * change bits, because they round: a bf16 loses its subnormals, and a NaN its payload.
+ */
+function isExact(type: ElementType): boolean {
+  return elementTypes[type].kind !== 'float' || type === 'f32';
 }
 
 /**
@@ -307,7 +325,7 @@ function idempotent(it: Binary): HloInstruction | undefined {
  */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;
-  if (type === 'bf16') return undefined;
+  if (!isExact(type)) return undefined;
   const [a, b] = [at(it.operands, 0), at(it.operands, 1)];
   const right = neutral(it.opcode, type);
   if (right === undefined) return undefined;
@@ -321,23 +339,23 @@ const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and',
  * Returns the constant n for which x ∘ n is x to the bit, for every x, where ∘ is the operation of
  * `opcode`. Returns undefined if there is no such constant.
  */
-function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
-  const float = type === 'f32';
+function neutral(opcode: Opcode, type: ElementType): Scalar | undefined {
+  const of = (value: number): Scalar => scalarAt(literal(type, [], [value]), 0);
   switch (opcode) {
     case 'add':
-      return float ? -0 : 0;
+      return type === 'f32' ? -0 : of(0);
     case 'multiply':
     case 'divide':
-      return 1;
+      return of(1);
     case 'and':
-      return at(literal(type, [], [type === 'pred' ? 1 : -1]).data as Int32Array, 0);
+      return of(type === 'pred' ? 1 : -1);
     case 'subtract':
     case 'or':
     case 'xor':
     case 'shift-left':
     case 'shift-right-arithmetic':
     case 'shift-right-logical':
-      return 0;
+      return of(0);
     default:
       return undefined;
   }
@@ -347,10 +365,10 @@ function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
  * Returns the value of a constant scalar, or of a broadcast constant scalar. Returns undefined for
  * any other instruction.
  */
-function constantValue(it: HloInstruction): number | undefined {
+function constantValue(it: HloInstruction): Scalar | undefined {
   const source = spreadValue(it) ?? it;
   const scalar = isConstant(source) && source.shape.dims.length === 0;
-  return scalar ? valueAt(source.value, 0) : undefined;
+  return scalar ? scalarAt(source.value, 0) : undefined;
 }
 
 function isConstant(it: HloInstruction): it is Constant {
