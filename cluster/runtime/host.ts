@@ -1,8 +1,9 @@
-import { CloudTpuCores, type CoreUnits, setAfter } from '../../src/chip/core.ts';
+import { CloudTpuCores, setAfter } from '../../src/chip/core.ts';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { fastMxu } from '../../src/chip/mxu.ts';
 import type { Ports } from '../../src/chip/ports.ts';
 import { systolicMxu } from '../../src/chip/systolic.ts';
+import type { CoreUnits } from '../../src/chip/units.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
 import { AllReduce } from '../../src/fabric/all-reduce.ts';
@@ -11,7 +12,6 @@ import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import { podTorus } from '../../src/fabric/torus.ts';
-import { plainCode } from '../../src/hlo/plain-code.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { digestText } from '../../src/numerics/digest.ts';
@@ -60,11 +60,19 @@ interface Loaded {
   readonly outfeed: GatheredOutfeed;
 }
 
-/** Loads the programs of the task's Cloud TPU. `clock` returns the time in ms. */
-export function loadHost(task: WorkerTask, heartbeat: Heartbeat, clock: () => number): Host {
+/** What the thread of a Cloud TPU gives to its cores. */
+export interface HostUnits {
+  readonly heartbeat: Heartbeat;
+  /** Returns the time in ms. */
+  readonly clock: () => number;
+  readonly plainCode: CoreUnits['plainCode'];
+}
+
+/** Loads the programs of the task's Cloud TPU. */
+export function loadHost(task: WorkerTask, { heartbeat, clock, plainCode }: HostUnits): Host {
   const { tpu, programs, memory, layout, waitMsLimit } = task;
   const places = at(layout.tpus, tpu);
-  const units = coreUnits(task, places);
+  const units = { ...coreUnits(task, places), plainCode };
   const kernels = sumKernels(memory);
   const phaseMs = new Float64Array(phases.length);
   let allReduce: Reducer | undefined;
@@ -126,8 +134,11 @@ function joined(allReduce: Reducer | undefined): Reducer {
   return allReduce;
 }
 
-function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlaces): CoreUnits {
-  const common = { memory, vector: vectorUnit(memory), plainCode };
+function coreUnits(
+  { memory, mxu, relaxed }: WorkerTask,
+  { workspace }: TpuPlaces,
+): Omit<CoreUnits, 'plainCode'> {
+  const common = { memory, vector: vectorUnit(memory) };
   if (mxu === 'systolic') {
     return { ...common, mxu: systolicMxu(memory), rowsPerCall: () => systolicRows };
   }

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import { assert, at, unreachable } from '../../src/numerics/assert.ts';
+import type { CoreUnits } from '../../src/chip/units.ts';
+import { assert, at, broken, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { checkToWorker, type FromWorker, type StepOrder } from '../../src/pod/messages.ts';
 import {
@@ -18,7 +19,8 @@ import type { WorkerTask } from './task.ts';
  * to its port, and the function resolves to the same message. Posting alone is not enough, because
  * the message may arrive after the report that the thread has ended.
  */
-export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
+export default async function runWorker(task: WorkerTask): Promise<FromWorker | null> {
+  const plainCode = await plainCodeFor(task.programs);
   return new Promise((resolve) => {
     const { port, memory, layout } = task;
     const heartbeat = new Heartbeat(memory, at(layout.tpus, task.tpu).control, layout.fabric);
@@ -57,7 +59,7 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
     };
     const load = (generation: number, steps: readonly number[]): WorkerEvent =>
       attempt(() => {
-        host ??= loadHost(task, heartbeat, now);
+        host ??= loadHost(task, { heartbeat, clock: now, plainCode });
         return { kind: 'loaded', digests: host.join(generation, steps) };
       });
     const run = (order: StepOrder): WorkerEvent => {
@@ -75,6 +77,18 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
     port.on('close', () => give({ kind: 'disconnected' }));
     give({ kind: 'started' });
   });
+}
+
+/**
+ * Loads the interpreter of plain code, if a program has an instruction for it. Most programs have
+ * none, and start faster without it.
+ */
+async function plainCodeFor(programs: WorkerTask['programs']): Promise<CoreUnits['plainCode']> {
+  const isPlain = programs.some(({ executable }) =>
+    executable.instructions.some(({ unit }) => unit === 'plain'),
+  );
+  if (isPlain) return (await import('../../src/hlo/plain-code.ts')).plainCode;
+  return () => broken('a program without plain code has no such instruction');
 }
 
 function now(): number {

@@ -1,4 +1,5 @@
-import type { Command } from 'commander';
+import type { Command, Option } from 'commander';
+import type { CompileOptions } from '../compiler/compile.ts';
 import { describe } from '../compiler/describe.ts';
 import { openDataset } from '../data/open.ts';
 import { type TrainConfig, totalSteps } from '../experiment/config.ts';
@@ -12,6 +13,7 @@ import type { Executable } from '../isa/executable.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { bytes, columns, count, table } from '../observe/format.ts';
+import { inFile, moduleInFile } from './hlo-file.ts';
 import { type RawOptions, trainOptions } from './options.ts';
 import { addSettingFlags } from './settings/command.ts';
 
@@ -33,17 +35,35 @@ interface Stage {
 export function addCompile(program: Command): void {
   const command = program
     .command('compile')
-    .description('show what the compiler makes of a training step');
+    .argument('[file]', 'HLO text of a program, as XLA prints it, instead of a training step')
+    .description('show what the compiler makes of a training step, or of a program in a file');
   addSettingFlags(command, 'compile')
     .addHelpText(
       'after',
-      '\nExamples:\n  pod compile --model cnn\n  pod compile --model mlp --print fusion\n  pod compile --model mlp --print executable\n',
+      '\nExamples:\n  pod compile --model cnn\n  pod compile --model mlp --print fusion\n  pod compile --model mlp --print executable\n  pod compile program.hlo\n',
     )
-    .action((flags: RawOptions) => {
+    .action((file: string | undefined, flags: RawOptions, { options }: Command) => {
+      if (file !== undefined) return showFile(file, flags, options);
       const { config, print: pass } = trainOptions(flags, 'compile');
       if (pass === undefined) summarize(config);
       else printPass(config, pass);
     });
+}
+
+/** Shows what the compiler makes of the program in a file. */
+function showFile(file: string, flags: RawOptions, options: readonly Option[]): void {
+  const { print: pass } = flags;
+  const other = options.find((it) => it.long !== '--print' && isGiven(it, flags));
+  if (other !== undefined) {
+    const advice = 'the file is the whole program, without settings';
+    throw new PodError(
+      'bad-flag',
+      `${other.long} with ${quote(file)}: expected only --print; ${advice}`,
+    );
+  }
+  const stages = stagesOfFile(file);
+  if (pass !== undefined) printStage(stages, String(pass));
+  else process.stdout.write(`${summaryOf(stages).join('\n')}\n`);
 }
 
 /**
@@ -52,7 +72,10 @@ export function addCompile(program: Command): void {
  * PodError `bad-flag` for any other text.
  */
 export function printPass(config: TrainConfig, pass: string): void {
-  const { texts } = stagesOf(config);
+  printStage(stagesOf(config), pass);
+}
+
+function printStage({ texts }: Stages, pass: string): void {
   const names = [...texts.keys()];
   const name = /^\d+$/.test(pass) ? names[Number(pass)] : pass;
   const stage = name === undefined ? undefined : texts.get(name);
@@ -67,11 +90,29 @@ function stagesOf(config: TrainConfig): Stages {
   const dataset = openDataset(config.data, config.seed);
   const { module } = trainingStep(config, dataset, totalSteps(config, dataset.train.size));
   const texts = new Map<string, Stage>([['hlo', stage('what the model library built', module)]]);
-  const executable = compileFor(module, {
-    keepPrevious: config.recovery !== 'none',
-    listener: (pass, after) => {
-      texts.set(pass.name, stage(pass.does, after));
-    },
+  const keepPrevious = config.recovery !== 'none';
+  return compiledStages(texts, (listener) => compileFor(module, { keepPrevious, listener }));
+}
+
+function stagesOfFile(file: string): Stages {
+  const module = moduleInFile(file);
+  const texts = new Map<string, Stage>([['hlo', stage(`what ${file} says`, module)]]);
+  return inFile(file, () => compiledStages(texts, (listener) => compileFor(module, { listener })));
+}
+
+/** True if the user gave a flag. A `--no-…` flag that is not given has the value true. */
+function isGiven(option: Option, flags: RawOptions): boolean {
+  const value = flags[option.attributeName()];
+  return option.negate ? value === false : value !== undefined;
+}
+
+/** Compiles, and adds the stage after each pass and the executable to `texts`. */
+function compiledStages(
+  texts: Map<string, Stage>,
+  run: (listener: NonNullable<CompileOptions['listener']>) => Executable,
+): Stages {
+  const executable = run((pass, after) => {
+    texts.set(pass.name, stage(pass.does, after));
   });
   const does = 'schedules, assigns buffers, and lowers to instructions of the core';
   texts.set('executable', { does, text: () => describe(executable) });
@@ -83,14 +124,30 @@ function stage(does: string, module: HloModule): Stage {
 }
 
 function summarize(config: TrainConfig): void {
-  const { texts, executable } = stagesOf(config);
+  const lines = [...summaryOf(stagesOf(config)), hopsText(config)];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function summaryOf({ texts, executable }: Stages): readonly string[] {
   const passes = [...texts].map(([name, { does, text }], i) => [
     `${i} ${name}`,
     `${count(text().split('\n').length)} lines`,
     does,
   ]);
-  const lines = [...columns(passes), '', ...memory(executable), hopsText(config)];
-  process.stdout.write(`${lines.join('\n')}\n`);
+  return [...columns(passes), '', ...memory(executable), ...plainCode(executable)];
+}
+
+/** Lists the instructions for which no unit of the core has code. Plain code runs them, slowly. */
+function plainCode({ instructions }: Executable): readonly string[] {
+  const counts = new Map<string, number>();
+  for (const it of instructions) {
+    if (it.unit !== 'plain') continue;
+    const text = `${it.opcode}: ${it.reason}`;
+    counts.set(text, (counts.get(text) ?? 0) + 1);
+  }
+  if (counts.size === 0) return [];
+  const rows = [...counts].map(([text, n]) => `  ${count(n)} × ${text}`);
+  return ['in plain code, which is slow, because no unit of the core has code for it:', ...rows];
 }
 
 /** Says how many hops a bucket makes in each phase of its all-reduce on the slice of a run. */

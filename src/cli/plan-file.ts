@@ -1,5 +1,5 @@
 import { locate, parsePlan } from '../fault/read.ts';
-import { readYamlText } from '../files/yaml.ts';
+import { readText } from '../files/text.ts';
 import { PodError } from '../numerics/error.ts';
 import type { NamedPlan } from './planned-run.ts';
 
@@ -22,7 +22,7 @@ export function planInFile(path: string): NamedPlan {
 }
 
 function readPlan(path: string): string {
-  const contents = readYamlText(path, planBytesMax);
+  const contents = readText(path, planBytesMax);
   if (contents.kind === 'text') return contents.text;
   throw new PodError('bad-plan', `${path}: expected a fault plan, found ${contents.found}`);
 }

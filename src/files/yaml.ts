@@ -1,23 +1,4 @@
 import { CST, Lexer, Parser, type YAMLError } from 'yaml';
-import { type NoFile, readRegularFile } from './read.ts';
-
-/** Text of a YAML file, or what was found instead of such a file. */
-export type YamlText =
-  | { readonly kind: 'text'; readonly text: string }
-  | { readonly kind: 'not-text'; readonly found: string; readonly cause: unknown }
-  | NoFile;
-
-/** Reads a YAML file of at most `bytesMax` bytes. Refuses pipes and devices without a wait. */
-export function readYamlText(path: string, bytesMax: number): YamlText {
-  const contents = readRegularFile(path, bytesMax);
-  if (contents.kind !== 'contents') return contents;
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(contents.bytes);
-    return { kind: 'text', text };
-  } catch (cause) {
-    return { kind: 'not-text', found: 'bytes that are not UTF-8 text', cause };
-  }
-}
 
 /** Describes, for a message, a problem that the YAML parser found in a text. */
 export function yamlTrouble({ code, message }: Partial<YAMLError>): string {

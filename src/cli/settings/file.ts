@@ -1,5 +1,6 @@
 import { isMap, isScalar, type Pair, type ParsedNode, parseDocument, type YAMLMap } from 'yaml';
-import { excessIn, readYamlText, yamlTrouble } from '../../files/yaml.ts';
+import { readText } from '../../files/text.ts';
+import { excessIn, yamlTrouble } from '../../files/yaml.ts';
 import { messageOf, PodError } from '../../numerics/error.ts';
 import { quote } from '../../numerics/quote.ts';
 import { tildeAdvice } from './checks.ts';
@@ -80,7 +81,7 @@ function sourceText(text: string, node: ParsedNode | null): string {
 }
 
 function read(file: string): string {
-  const contents = readYamlText(file, bytesMax);
+  const contents = readText(file, bytesMax);
   if (contents.kind === 'text') return contents.text;
   const expected = `expected a YAML file, found ${contents.found}`;
   if (contents.kind === 'not-text') throw wrong(file, expected, contents.cause);
