@@ -4,14 +4,17 @@ import {
   type ThreadPod,
   type ThreadPodOptions,
 } from '../../cluster/threads/pool.ts';
+import { compile } from '../../src/compiler/compile.ts';
 import { fillScratch, fillStep } from '../../src/data/fill.ts';
 import { openDataset } from '../../src/data/open.ts';
 import { evaluationPlan, type Plan, trainingPlan } from '../../src/data/plan.ts';
 import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import { type Direction, linkCount, linkName, podTorus } from '../../src/fabric/torus.ts';
 import type { Fault } from '../../src/fault/plan.ts';
+import * as b from '../../src/hlo/build.ts';
 import { digest, digestText } from '../../src/numerics/digest.ts';
 import { PodError } from '../../src/numerics/error.ts';
+import { arrayShape } from '../../src/numerics/shape.ts';
 import { type FeedSource, meanPhaseMs } from '../../src/pod/pod.ts';
 import { bytesOf, floatsOf } from '../chip/bench-tpu.ts';
 import { requireCompiled } from './compiled.ts';
@@ -62,6 +65,21 @@ describe('steps of a pod of threads', () => {
     await pod.writeParameters(0, [bytesOf(start)]);
     expect(floatsOf((await pod.step(1)).reports[0]!.outfeed[0]!)).toEqual(start);
     expect((await pod.readParameters(0)).map(floatsOf)).toEqual([start]);
+  });
+
+  test('run instructions in plain code, for which no unit of a core has code', async () => {
+    const weights = b.parameter(0, arrayShape('f32', [weightCount, 1]));
+    const whole = b.convert(b.convert(weights, 's64'), 'f32');
+    const module = b.module('truncates', [weights], b.outfeed(whole, b.afterAll()));
+    const executable = compile(module, { cores: 8 });
+    expect(executable.instructions.map(({ unit }) => unit)).toContain('plain');
+    const topology = { columns: 2, rows: 1 };
+    const pod = await open({ topology, mxu: 'fast', programs: [{ executable, digested: 1 }] });
+    await pod.writeParameters(0, [bytesOf(start)]);
+    const { reports } = await pod.step(0);
+    for (const { outfeed } of reports) {
+      expect(floatsOf(outfeed[0]!)).toEqual(start.map((value) => Math.trunc(value) + 0));
+    }
   });
 
   test('move the bytes over each link that the formula states', async () => {
