@@ -1,7 +1,16 @@
 import { allReduce } from '../hlo/build.ts';
-import type { AllReduce, GetTupleElement, HloInstruction } from '../hlo/instruction.ts';
+import { allGather, allToAll, collectivePermute, reduceScatter } from '../hlo/build-collective.ts';
+import type {
+  AllGather,
+  AllReduce,
+  AllToAll,
+  CollectivePermute,
+  HloInstruction,
+  ReduceScatter,
+} from '../hlo/instruction.ts';
+import { at } from '../numerics/assert.ts';
 import { combinerOf } from './reduction.ts';
-import { type Contribution, noDerivative, operand } from './rule.ts';
+import { arrayOf, type Contribution, noDerivative, operand, toOperands } from './rule.ts';
 
 /**
  * Returns the cotangent of an all-reduce's operand: the all-reduce of the cotangent of the result.
@@ -12,32 +21,43 @@ export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[]
   return [throughAllReduce(it, 0, ct)];
 }
 
-/**
- * Passes on the cotangent `ct` of element i of a tuple; the tuple itself has no cotangent. What
- * receives a cotangent depends on the opcode of the tuple:
- *
- * - `tuple`: operand i receives `ct`;
- * - `all-reduce`: operand i receives the all-reduce of `ct`;
- * - parameter, infeed or random generator: nothing;
- * - any other opcode: throws `bad-program`.
- */
-export function getTupleElementRule(it: GetTupleElement, ct: HloInstruction): Contribution[] {
-  const whole = operand(it, 0);
-  switch (whole.opcode) {
-    case 'tuple':
-      return [{ to: operand(whole, it.index), cotangent: () => ct }];
-    case 'all-reduce':
-      return [throughAllReduce(whole, it.index, ct)];
-    case 'parameter':
-    case 'infeed':
-    case 'rng-bit-generator':
-      return [];
-    default:
-      throw noDerivative(whole, 'it is a tuple of results that depend on one another');
-  }
+/** Returns the contribution of the cotangent `ct` of result `index` of an all-reduce. */
+export function throughAllReduce(it: AllReduce, index: number, ct: HloInstruction): Contribution {
+  requireSum(it);
+  return { to: operand(it, index), cotangent: () => allReduce(ct, it.body, it.groups) };
 }
 
-function throughAllReduce(it: AllReduce, index: number, ct: HloInstruction): Contribution {
+/** An operand is a part of the result of every member, so its cotangent is a sum of parts. */
+export function allGatherRule(it: AllGather, ct: HloInstruction): Contribution[] {
+  return toOperands(it, () => reduceScatter(ct, membersOf(it, it.shape, operand(it, 0)), it));
+}
+
+/** A part of an operand is a summand of the result of one member. */
+export function reduceScatterRule(it: ReduceScatter, ct: HloInstruction): Contribution[] {
+  requireSum(it);
+  return toOperands(it, () => allGather(ct, membersOf(it, arrayOf(operand(it, 0)), it), it));
+}
+
+/** The parts of the cotangent go back the way that the parts of the operand came. */
+export function allToAllRule(it: AllToAll, ct: HloInstruction): Contribution[] {
+  return toOperands(it, () => allToAll(ct, it));
+}
+
+/** The cotangent goes from each target back to its source. */
+export function collectivePermuteRule(it: CollectivePermute, ct: HloInstruction): Contribution[] {
+  const back = it.pairs.map(([source, target]) => [target, source] as const);
+  return toOperands(it, () => collectivePermute(ct, back));
+}
+
+function requireSum(it: AllReduce | ReduceScatter): void {
   if (combinerOf(it.body) !== 'add') throw noDerivative(it, `${it.body.name} is not a sum`);
-  return { to: operand(it, index), cotangent: () => allReduce(ct, it.body) };
+}
+
+/** Returns the size of the groups: how many parts of the size of `one` make up `whole`. */
+function membersOf(
+  { dimension }: AllGather | ReduceScatter,
+  whole: { readonly dims: readonly number[] },
+  one: HloInstruction,
+): number {
+  return at(whole.dims, dimension) / at(arrayOf(one).dims, dimension);
 }

@@ -1,10 +1,21 @@
-import { add, full, scalar } from '../hlo/build.ts';
-import type { HloInstruction } from '../hlo/instruction.ts';
+import { add, computation, parameter, scalar, tuple } from '../hlo/build.ts';
+import type { HloComputation, HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
+import { at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { isArray, shapeText } from '../numerics/shape.ts';
+import { firstLeaves, isFloatShape, leafShapes, zerosOf } from './leaves.ts';
 import { namer } from './name.ts';
-import { arrayOf, type Contribution, type Derivative, noDerivative, type Rule } from './rule.ts';
+import {
+  type BackwardLeaves,
+  type Contribution,
+  type Cotangents,
+  type Derivative,
+  type LeavesRule,
+  noDerivative,
+  type Rule,
+  type Tools,
+} from './rule.ts';
 import { rules } from './rules.ts';
 
 /**
@@ -22,6 +33,7 @@ import { rules } from './rules.ts';
  *   the derivative of ReLU, the maximum of x and the constant 0, is 0 at x = 0, as in jax.nn.relu.
  * - `abs` has derivative 0 at 0. `clamp` has derivative 0 where the value equals a bound.
  * - The maximum of a window (`reduce-window`) passes the cotangent to the first maximal element.
+ * - A `sort` or `topk` passes each cotangent to the element that it has moved to that place.
  *
  * @throws PodError bad-program: `loss` is not f32[], an element of `wrt` is not an array of floats,
  * or `loss` depends on `wrt` through an instruction that has no derivative.
@@ -35,24 +47,67 @@ export function gradient(
   if (shape.type !== 'f32' || shape.dims.length !== 0) {
     throw new PodError('bad-program', `gradient of ${shapeText(shape)}: expected f32[]`);
   }
-  const order = postOrder(loss);
+  const cotangents = pulledBack(loss, { given: [scalar('f32', 1)], wrt, held });
+  return wrt.map((it) => cotangents.get(it)?.[0] ?? zeros(it));
+}
+
+interface Request {
+  /** Cotangents of the leaves of the root. */
+  readonly given: Cotangents;
+  readonly wrt: readonly HloInstruction[];
+  readonly held: readonly HloInstruction[];
+}
+
+/** Returns, for each instruction that has some, the cotangents of its leaves. */
+function pulledBack(
+  root: HloInstruction,
+  { given, wrt, held }: Request,
+): ReadonlyMap<HloInstruction, Cotangents> {
+  const order = postOrder(root);
   const active = dependsOn(order, wrt, held);
-  const name = namer(order);
-  const cotangents = new Map<HloInstruction, HloInstruction>();
-  if (active.has(loss)) cotangents.set(loss, scalar('f32', 1));
+  const tools: Tools = { isWanted: (it) => active.has(it), backward };
+  const name = namer([...order, ...given.filter((it) => it?.opcode === 'parameter')]);
+  const found = new Map<HloInstruction, Cotangents>();
+  if (active.has(root)) found.set(root, given);
 
   for (const it of order.toReversed()) {
-    const cotangent = cotangents.get(it);
-    if (cotangent === undefined) continue;
-    for (const { to, cotangent: part } of contributions(it, cotangent)) {
-      if (!active.has(to) || !isFloat(to)) continue;
-      const before = cotangents.get(to);
+    const cotangents = found.get(it);
+    if (cotangents === undefined) continue;
+    for (const { to, leaf = 0, cotangent: part } of contributions(it, cotangents, tools)) {
+      if (!active.has(to) || !isFloatShape(at(leafShapes(to.shape), leaf))) continue;
+      const before = found.get(to) ?? leafShapes(to.shape).map(() => undefined);
+      const summand = before[leaf];
       const flowing = name(part(), `gradient/${title(it)}`);
-      const sum = before === undefined ? flowing : add(before, flowing);
-      cotangents.set(to, name(sum, `gradient/${title(to)}`));
+      const sum = summand === undefined ? flowing : add(summand, flowing);
+      found.set(to, before.with(leaf, name(sum, `gradient/${title(to)}`)));
     }
   }
-  return wrt.map((it) => cotangents.get(it) ?? zeros(it));
+  return found;
+}
+
+/**
+ * Returns the computation of the cotangents of a computation's parameters. Its parameters are those
+ * of `body`, then the given cotangents of the result. Its root is a tuple of the wanted cotangents.
+ */
+function backward(body: HloComputation, { given, wanted }: BackwardLeaves): HloComputation {
+  const shapes = leafShapes(body.root.shape).filter((_, leaf) => given[leaf]);
+  const added = shapes.map((shape, i) => parameter(body.parameters.length + i, shape));
+  const left = [...added];
+  const cotangents = given.map((isGiven) => (isGiven ? left.shift() : undefined));
+  const firsts = firstLeaves(body.parameters.map(({ shape }) => shape));
+  const wrt = body.parameters.filter((_, i) =>
+    wanted.slice(firsts[i], firsts[i + 1]).some((isWanted) => isWanted),
+  );
+  const found = pulledBack(body.root, { given: cotangents, wrt, held: [] });
+  const results = body.parameters.flatMap((it) =>
+    leafShapes(it.shape).map((shape, leaf) => ({ shape, cotangent: found.get(it)?.[leaf] })),
+  );
+  const root = tuple(
+    results
+      .filter((_, leaf) => wanted[leaf])
+      .map(({ shape, cotangent }) => cotangent ?? zerosOf(shape)),
+  );
+  return computation(`${body.name}_backward`, [...body.parameters, ...added], root);
 }
 
 /**
@@ -72,18 +127,22 @@ function dependsOn(
   return active;
 }
 
-function contributions(it: HloInstruction, cotangent: HloInstruction): readonly Contribution[] {
+function contributions(
+  it: HloInstruction,
+  cotangents: Cotangents,
+  tools: Tools,
+): readonly Contribution[] {
   const derivative: Derivative<never> = rules[it.opcode];
   if ('zero' in derivative || it.operands.length === 0) return [];
   if ('none' in derivative) throw noDerivative(it, derivative.none);
+  if ('leaves' in derivative) {
+    return (derivative.leaves as LeavesRule<never>)(it as never, cotangents, tools);
+  }
+  const [cotangent] = cotangents;
+  if (!isArray(it.shape) || cotangent === undefined) {
+    throw noDerivative(it, 'it is a tuple of results that depend on one another');
+  }
   return (derivative.rule as Rule<never>)(it as never, cotangent);
-}
-
-/**
- * True for floating-point arrays. Integers, preds, tokens and tuples as a whole have no cotangent.
- */
-function isFloat({ shape }: HloInstruction): boolean {
-  return shape.type === 'f32' || shape.type === 'bf16';
 }
 
 function title(it: HloInstruction): string {
@@ -91,9 +150,8 @@ function title(it: HloInstruction): string {
 }
 
 function zeros(it: HloInstruction): HloInstruction {
-  if (!isArray(it.shape) || !isFloat(it)) {
+  if (!isFloatShape(it.shape)) {
     throw noDerivative(it, `it is ${shapeText(it.shape)}, expected an array of f32 or bf16`);
   }
-  const { type, dims } = arrayOf(it);
-  return full(type, dims, 0);
+  return zerosOf(it.shape);
 }

@@ -10,19 +10,30 @@ export type Namer = (root: HloInstruction, name: string) => HloInstruction;
 /**
  * Returns a namer that leaves the instructions `existing` as they are, without a copy. All roots of
  * a module must go through the same namer: if two roots share an instruction, their copies must
- * share one copy of that instruction.
+ * share one copy of that instruction. The namer does not recurse, so only memory limits the length
+ * of a chain of operands.
  */
 export function namer(existing: Iterable<HloInstruction>): Namer {
   const seen = new Map<HloInstruction, HloInstruction>();
   for (const it of existing) seen.set(it, it);
-  const visit = (it: HloInstruction, name: string): HloInstruction => {
-    const before = seen.get(it);
-    if (before !== undefined) return before;
-    const operands = it.operands.map((operand) => visit(operand, name));
+  return (root, name) => {
+    const pending = [root];
+    for (let it = pending.at(-1); it !== undefined; it = pending.at(-1)) {
+      const missing = it.operands.filter((operand) => !seen.has(operand));
+      if (seen.has(it) || missing.length === 0) {
+        pending.pop();
+        if (!seen.has(it)) copy(it, name);
+      } else {
+        pending.push(...missing);
+      }
+    }
+    return seen.get(root)!;
+  };
+
+  function copy(it: HloInstruction, name: string): void {
+    const operands = it.operands.map((operand) => seen.get(operand)!);
     const after: HloInstruction = { ...it, operands, name: it.name ?? name };
     seen.set(it, after);
     seen.set(after, after);
-    return after;
-  };
-  return visit;
+  }
 }

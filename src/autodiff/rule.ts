@@ -1,4 +1,4 @@
-import type { HloInstruction, InstructionOf, Opcode } from '../hlo/instruction.ts';
+import type { HloComputation, HloInstruction, InstructionOf, Opcode } from '../hlo/instruction.ts';
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
@@ -9,6 +9,8 @@ import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
  */
 export interface Contribution {
   readonly to: HloInstruction;
+  /** If `to` is a tuple: which of its leaves receives the summand. Default: 0. */
+  readonly leaf?: number;
   readonly cotangent: () => HloInstruction;
 }
 
@@ -22,13 +24,44 @@ export type Rule<O extends Opcode> = (
 ) => readonly Contribution[];
 
 /**
- * The derivative of an opcode, in one of three forms. `rule`: a function computes the cotangents of
- * the operands. `zero`: the derivative is 0 wherever it exists, so operands receive no cotangent.
- * `none`: there is no derivative, so `gradient` throws `bad-program` if a cotangent reaches an
- * instruction with this opcode. The strings in `zero` and `none` are the reasons.
+ * The cotangents of the leaves of a value, which are the arrays in it, depth first. A leaf without
+ * cotangent has undefined.
+ */
+export type Cotangents = readonly (HloInstruction | undefined)[];
+
+/** Derivative rule of an opcode whose result may be a tuple. */
+export type LeavesRule<O extends Opcode> = (
+  it: InstructionOf<O>,
+  cotangents: Cotangents,
+  tools: Tools,
+) => readonly Contribution[];
+
+/** What a rule may use for an instruction that calls computations. */
+export interface Tools {
+  /** True if `gradient` needs the cotangent of an instruction. */
+  isWanted(it: HloInstruction): boolean;
+  /** Returns a computation that computes the cotangents of a computation's parameters. */
+  backward(body: HloComputation, leaves: BackwardLeaves): HloComputation;
+}
+
+/** Leaves of a computation that have, or get, cotangents. */
+export interface BackwardLeaves {
+  /** For each leaf of the result: true if its cotangent is given. */
+  readonly given: readonly boolean[];
+  /** For each leaf of the parameters: true if its cotangent is wanted. It must be a float. */
+  readonly wanted: readonly boolean[];
+}
+
+/**
+ * The derivative of an opcode, in one of four forms. `rule`: a function computes the cotangents of
+ * the operands. `leaves`: the same, for an opcode whose result may be a tuple. `zero`: the derivative
+ * is 0 wherever it exists, so operands receive no cotangent. `none`: there is no derivative, so
+ * `gradient` throws `bad-program` if a cotangent reaches an instruction with this opcode. The strings
+ * in `zero` and `none` are the reasons.
  */
 export type Derivative<O extends Opcode> =
   | { readonly rule: Rule<O> }
+  | { readonly leaves: LeavesRule<O> }
   | { readonly zero: string }
   | { readonly none: string };
 

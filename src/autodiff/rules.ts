@@ -19,9 +19,17 @@ import {
   subtract,
 } from '../hlo/build.ts';
 import type { Binary, Clamp, Compare, HloInstruction, Opcode, Unary } from '../hlo/instruction.ts';
-import { allReduceRule, getTupleElementRule } from './collective.ts';
+import {
+  allGatherRule,
+  allReduceRule,
+  allToAllRule,
+  collectivePermuteRule,
+  reduceScatterRule,
+} from './collective.ts';
 import { convolutionRule, dotRule } from './contraction.ts';
+import { callRule, conditionalRule, optBarrierRule, scalarMapRule } from './control.ts';
 import { filled, like } from './fill.ts';
+import { sortRule, topkRule } from './ordering.ts';
 import { reduceRule, reduceWindowRule } from './reduction.ts';
 import { type Contribution, type Derivative, operand, toOperands } from './rule.ts';
 import {
@@ -35,6 +43,8 @@ import {
   sumToScalar,
   transposeRule,
 } from './shape.ts';
+import { getTupleElementRule, tupleRule } from './tuple.ts';
+import { whileRule } from './while.ts';
 
 const steps = { zero: 'constant between its steps' };
 const bits = { zero: 'works on bits, which have no derivative' };
@@ -143,12 +153,28 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
 
   'rng-bit-generator': bits,
   'all-reduce': { rule: allReduceRule },
+  'all-gather': { rule: allGatherRule },
+  'reduce-scatter': { rule: reduceScatterRule },
+  'all-to-all': { rule: allToAllRule },
+  'collective-permute': { rule: collectivePermuteRule },
+  'collective-broadcast': {
+    none: 'only the first replica of a group would receive a cotangent',
+  },
   'after-all': { none: 'a token holds no data' },
   infeed: { none: 'infeed data does not depend on the program' },
   outfeed: { none: 'outfeed data is not part of a loss' },
-  tuple: { none: 'only the elements of a tuple have cotangents' },
-  'get-tuple-element': { rule: getTupleElementRule },
+  tuple: { leaves: tupleRule },
+  'get-tuple-element': { leaves: getTupleElementRule },
   fusion: { none: 'fusions are made by the compiler, after derivatives' },
+
+  sort: { leaves: sortRule },
+  topk: { leaves: topkRule },
+
+  call: { leaves: callRule },
+  conditional: { leaves: conditionalRule },
+  while: { leaves: whileRule },
+  'opt-barrier': { leaves: optBarrierRule },
+  map: { leaves: scalarMapRule },
 };
 
 type UnaryDerivative = (ct: HloInstruction, x: HloInstruction, y: HloInstruction) => HloInstruction;

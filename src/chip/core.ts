@@ -1,4 +1,4 @@
-import { type BufferId, type Executable } from '../isa/executable.ts';
+import type { BufferId, Executable } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { bufferOf, copyCount, mapMemory } from './memory-map.ts';
 import { execute, type Machine, type Operation } from './operation.ts';

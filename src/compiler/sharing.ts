@@ -1,19 +1,28 @@
 import type { HloInstruction } from '../hlo/instruction.ts';
-import { definitionOf } from '../hlo/ops.ts';
-import { postOrder } from '../hlo/traverse.ts';
+import { replicaValuesOf } from '../hlo/ops.ts';
+import { bodiesOf, computationsOf, postOrder } from '../hlo/traverse.ts';
 
 /**
  * Returns the instructions whose values may differ between the cores of a Cloud TPU. These are the
- * instructions whose opcode makes replicas differ, such as the infeed, and the instructions that
- * depend on them through a path without an all-reduce. All other values are computed and stored
- * once for all cores.
+ * instructions whose opcode makes replicas differ, such as the infeed, or that call a computation
+ * with such an instruction. They are also the instructions that depend on them through a path without
+ * an all-reduce. All other values are computed and stored once for all cores.
  */
 export function variesByCore(roots: readonly HloInstruction[]): Set<HloInstruction> {
   const varies = new Set<HloInstruction>();
   for (const it of postOrder(roots)) {
-    const { replicas } = definitionOf(it.opcode);
+    const replicas = replicaValuesOf(it);
     const inherits = replicas === undefined && it.operands.some((operand) => varies.has(operand));
-    if (replicas === 'differ' || inherits) varies.add(it);
+    if (inherits || makesDiffer(it)) varies.add(it);
   }
   return varies;
+}
+
+/** True if the opcode of an instruction, or one in a computation that it calls, makes cores differ. */
+function makesDiffer(it: HloInstruction): boolean {
+  if (replicaValuesOf(it) === 'differ') return true;
+  const called = new Set(bodiesOf(it).flatMap(computationsOf));
+  return [...called].some(({ root }) =>
+    postOrder(root).some((inner) => replicaValuesOf(inner) === 'differ'),
+  );
 }

@@ -27,6 +27,7 @@ export function structureKey(
 
 function attributeText(value: unknown): string {
   if (isComputation(value)) return `{${structureOf(value)}}`;
+  if (Array.isArray(value)) return `[${value.map(attributeText).join()}]`;
   if (isLiteral(value)) return literalText(value);
   return JSON.stringify(value);
 }

@@ -1,5 +1,6 @@
-import type { HloInstruction, InstructionOf, Opcode } from '../hlo/instruction.ts';
+import type { HloComputation, HloInstruction, InstructionOf, Opcode } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
+import { tripCount } from '../hlo/trip-count.ts';
 import { at } from '../numerics/assert.ts';
 import { elementCount, isArray } from '../numerics/shape.ts';
 
@@ -13,15 +14,20 @@ export type Work<O extends Opcode> =
 
 const perResult = { flops: elementsOf };
 const perInput = { flops: (it: HloInstruction): number => elementsOf(at(it.operands, 0)) };
+const perCall = {
+  flops: ({ body }: { readonly body: HloComputation }): number => flopsOfBody(body),
+};
 const moves = { none: 'moves elements, which the bytes read and written stand for' };
 const converts = { none: 'changes the form of elements as they are loaded and stored' };
 const names = { none: 'only names values' };
 const matmul = { none: 'runs on the MXU, and its work follows from the sizes of the matmul' };
+const exchange = { none: 'its work follows from its bytes and from the torus' };
 const transfer = { none: 'moves data of the host, and its work follows from the bytes' };
 
 /**
  * The work of every opcode. An arithmetic instruction counts one operation for each element of its
- * result. A reduction counts one operation for each element of its input.
+ * result. A reduction counts one operation for each element of its input. A loop whose trips are not
+ * known counts as one trip, and a conditional as its most expensive branch.
  */
 export const work: { readonly [O in Opcode]: Work<O> } = {
   parameter: names,
@@ -92,18 +98,50 @@ export const work: { readonly [O in Opcode]: Work<O> } = {
 
   'rng-bit-generator': { none: 'its work follows from the number of random bits' },
   'all-reduce': { none: 'its work follows from the bytes of its bucket and from the torus' },
+  'all-gather': exchange,
+  'reduce-scatter': exchange,
+  'all-to-all': exchange,
+  'collective-permute': exchange,
+  'collective-broadcast': exchange,
   'after-all': names,
   infeed: transfer,
   outfeed: transfer,
   tuple: names,
   'get-tuple-element': names,
-  fusion: { flops: ({ body }) => postOrder(body.root).reduce((sum, it) => sum + flopsOf(it), 0) },
+  fusion: perCall,
+
+  sort: {
+    flops: ({ operands: [x], dimension, body }) => comparisons(x!, dimension) * flopsOfBody(body),
+  },
+  topk: { flops: ({ operands: [x] }) => comparisons(x!, -1) },
+
+  call: perCall,
+  conditional: { flops: ({ branches }) => Math.max(...branches.map(flopsOfBody)) },
+  while: {
+    flops: (it) => (tripCount(it) ?? 1) * (flopsOfBody(it.condition) + flopsOfBody(it.body)),
+  },
+  'opt-barrier': names,
+  map: { flops: (it) => elementsOf(it) * flopsOfBody(it.body) },
 };
 
 /** Returns how many operations an instruction executes on the vector unit of one core. */
 export function flopsOf(it: HloInstruction): number {
   const entry: Work<never> = work[it.opcode];
   return 'flops' in entry ? entry.flops(it as never) : 0;
+}
+
+/** Returns how many operations one run of a computation executes. */
+function flopsOfBody({ root }: HloComputation): number {
+  return postOrder(root).reduce((sum, it) => sum + flopsOf(it), 0);
+}
+
+/**
+ * Returns how many comparisons a sort of x along a dimension makes: for each element, one in each
+ * merge. Dimension −1 is the last one.
+ */
+function comparisons(x: HloInstruction, dimension: number): number {
+  const line = isArray(x.shape) ? (x.shape.dims.at(dimension) ?? 1) : 1;
+  return elementsOf(x) * Math.ceil(Math.log2(Math.max(1, line)));
 }
 
 function elementsOf({ shape }: HloInstruction): number {

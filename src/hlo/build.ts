@@ -47,6 +47,7 @@ import type {
   WindowDimension,
 } from './instruction.ts';
 import { refuse } from './ops/check.ts';
+import type { ReplicaGroups } from './ops/groups.ts';
 
 export { windowDimension } from './window.ts';
 
@@ -256,14 +257,17 @@ export function atan2(y: HloInstruction, x: HloInstruction): Binary {
 
 /**
  * Compares a with b, element by element. `direction` says how: `LT`, for example, means a < b. The
- * element type of the result is pred; an element is true where the comparison holds.
+ * element type of the result is pred; an element is true where the comparison holds. With the order
+ * `total`, floats are in the total order of IEEE 754, from −NaN to +NaN.
  */
 export function compare(
   direction: Compare['direction'],
   a: HloInstruction,
   b: HloInstruction,
+  order?: Compare['order'],
 ): Compare {
-  return make<Compare>({ opcode: 'compare', operands: [a, b], direction });
+  const total = order === undefined ? {} : { order };
+  return make<Compare>({ opcode: 'compare', operands: [a, b], direction, ...total });
 }
 
 /**
@@ -503,15 +507,16 @@ export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBit
 export function allReduce(
   operands: HloInstruction | readonly HloInstruction[],
   body?: HloComputation,
+  groups: ReplicaGroups = [],
 ): AllReduce {
   const list = listOf(operands);
   const first = list[0];
   const opcode = 'all-reduce';
   if (first === undefined) {
-    return refuse({ opcode, operands: [], body: adder('f32') }, 'at least one operand');
+    return refuse({ opcode, operands: [], groups, body: adder('f32') }, 'at least one operand');
   }
   const { type } = arrayOf({ opcode: 'tuple', operands: list }, first);
-  return make<AllReduce>({ opcode, operands: list, body: body ?? adder(type) });
+  return make<AllReduce>({ opcode, operands: list, groups, body: body ?? adder(type) });
 }
 
 /**

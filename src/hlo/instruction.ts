@@ -2,9 +2,11 @@ import type { ArrayShape, Shape } from '../numerics/shape.ts';
 import type { Binary } from './ops/binary.ts';
 import type { Collective } from './ops/collective.ts';
 import type { Contraction } from './ops/contraction.ts';
+import type { Control } from './ops/control.ts';
 import type { Elementwise } from './ops/elementwise.ts';
 import type { Host } from './ops/host.ts';
 import type { Leaf, Parameter } from './ops/leaf.ts';
+import type { Ordering } from './ops/ordering.ts';
 import type { Random } from './ops/random.ts';
 import type { Rearranging } from './ops/rearranging.ts';
 import type { Reduction } from './ops/reduction.ts';
@@ -12,16 +14,25 @@ import type { Structure } from './ops/structure.ts';
 import type { Unary } from './ops/unary.ts';
 
 export { type Binary, type BinaryOpcode, binaryOpcodes } from './ops/binary.ts';
-export type { AllReduce } from './ops/collective.ts';
+export type {
+  AllGather,
+  AllReduce,
+  AllToAll,
+  CollectiveBroadcast,
+  CollectivePermute,
+  ReduceScatter,
+} from './ops/collective.ts';
 export type {
   Convolution,
   Dot,
   DotDimensions,
   Precision,
 } from './ops/contraction.ts';
+export type { Call, Conditional, OptBarrier, ScalarMap, While } from './ops/control.ts';
 export type { Clamp, Compare, Convert, ReducePrecision, Select } from './ops/elementwise.ts';
 export type { AfterAll, Infeed, Outfeed } from './ops/host.ts';
 export type { Constant, Parameter } from './ops/leaf.ts';
+export type { Sort, Topk } from './ops/ordering.ts';
 export type { RngBitGenerator } from './ops/random.ts';
 export type {
   Broadcast,
@@ -54,7 +65,9 @@ export type HloInstruction =
   | Random
   | Collective
   | Host
-  | Structure;
+  | Structure
+  | Ordering
+  | Control;
 
 /** Name of an operation, in XLA's spelling. */
 export type Opcode = HloInstruction['opcode'];

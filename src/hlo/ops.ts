@@ -3,10 +3,12 @@ import type { HloInstruction, InstructionOf, Opcode } from './instruction.ts';
 import { type BinaryOpcode, binaryDefinitions } from './ops/binary.ts';
 import { collectiveDefinitions } from './ops/collective.ts';
 import { contractionDefinitions } from './ops/contraction.ts';
-import type { Definition } from './ops/definition.ts';
+import { controlDefinitions } from './ops/control.ts';
+import type { Definition, ReplicaValues } from './ops/definition.ts';
 import { elementwiseDefinitions } from './ops/elementwise.ts';
 import { hostDefinitions } from './ops/host.ts';
 import { leafDefinitions } from './ops/leaf.ts';
+import { orderingDefinitions } from './ops/ordering.ts';
 import { randomDefinitions } from './ops/random.ts';
 import { rearrangingDefinitions } from './ops/rearranging.ts';
 import { reductionDefinitions } from './ops/reduction.ts';
@@ -25,6 +27,8 @@ const definitions: { readonly [O in Opcode]: Definition<InstructionOf<O>> } = {
   ...collectiveDefinitions,
   ...hostDefinitions,
   ...structureDefinitions,
+  ...orderingDefinitions,
+  ...controlDefinitions,
 };
 
 /** All opcodes. */
@@ -49,6 +53,12 @@ export function familyOf({ opcode }: Pick<HloInstruction, 'opcode'>): Definition
 /** Returns what an instruction does besides computing a value; undefined for nothing. */
 export function effectOf({ opcode }: Pick<HloInstruction, 'opcode'>): Definition['effect'] {
   return definitions[opcode].effect;
+}
+
+/** Returns whether the replicas get values that may differ; undefined if that follows from operands. */
+export function replicaValuesOf(it: HloInstruction): ReplicaValues | undefined {
+  const { replicas } = definitionOf(it.opcode);
+  return typeof replicas === 'function' ? replicas(it) : replicas;
 }
 
 /** Returns the element types that an element-wise opcode accepts. */

@@ -90,6 +90,22 @@ export function mapInstructions(
   return same ? computation : { ...computation, parameters, root };
 }
 
+/**
+ * Returns a copy of the root of a computation, and of what the root depends on, in which `operands`
+ * replace the parameters.
+ */
+export function inlined(
+  { root }: HloComputation,
+  operands: readonly HloInstruction[],
+): HloInstruction {
+  const made = new Map<HloInstruction, HloInstruction>();
+  for (const it of postOrder(root)) {
+    const copied = it.operands.map((x) => made.get(x)!);
+    made.set(it, it.opcode === 'parameter' ? operands[it.index]! : withOperands(it, copied));
+  }
+  return made.get(root)!;
+}
+
 /** Returns the computations that an instruction calls. */
 export function bodiesOf(it: HloInstruction): readonly HloComputation[] {
   return definitionOf(it.opcode).bodies?.(it) ?? [];

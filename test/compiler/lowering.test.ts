@@ -20,10 +20,10 @@ import { arrayShape } from '../../src/numerics/shape.ts';
 const elementwise = [...unaryOpcodes, ...binaryOpcodes];
 const x = b.parameter(0, arrayShape('f32', [4]));
 
-test('each opcode has code of a loop, or becomes steps or names outside of loops', () => {
+test('each opcode has code of a loop, or becomes steps, names or plain code outside', () => {
   expect(Object.keys(lowerings).sort()).toEqual([...opcodes].sort());
-  for (const { loop, unit, name } of Object.values(lowerings)) {
-    const outside = [unit, name].filter((it) => it !== undefined);
+  for (const { loop, unit, name, plain } of Object.values(lowerings)) {
+    const outside = [unit, name, plain].filter((it) => it !== undefined);
     expect(outside.length).toBeLessThanOrEqual(1);
     expect(outside.length + (loop === undefined ? 0 : 1)).toBeGreaterThan(0);
   }
@@ -110,14 +110,15 @@ describe('the work of an instruction on the vector unit', () => {
     const body = b.computation('body', [matrix], b.negate(sum));
     expect(flopsOf(b.fusion('reduce', [matrix], body))).toBe(24 + 3);
   });
-  test('is counted for every element-wise opcode that computes, and for every reduction', () => {
+  test('is counted for opcodes that compute element by element, reduce, sort or call', () => {
     const counted = opcodes.filter((opcode) => 'flops' in work[opcode]);
     const converts: readonly Opcode[] = ['convert', 'bitcast-convert'];
     const expected = opcodes.filter((opcode) => {
       const family = familyOf({ opcode });
       return family === 'elementwise' ? !converts.includes(opcode) : family === 'reduction';
     });
-    expect(counted.toSorted()).toEqual([...expected, 'fusion'].toSorted());
+    const calls = ['fusion', 'call', 'conditional', 'while', 'sort', 'topk'];
+    expect(counted.toSorted()).toEqual([...expected, ...calls].toSorted());
   });
 });
 

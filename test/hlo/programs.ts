@@ -32,6 +32,8 @@ import {
   product,
   sameShape,
 } from '../../src/numerics/shape.ts';
+import { collectiveRules } from './collective-programs.ts';
+import { controlRules } from './control-programs.ts';
 
 export interface ProgramOptions {
   /**
@@ -163,9 +165,13 @@ const numbers: readonly ElementType[] = [
 ];
 const floats: readonly ElementType[] = ['f32', 'bf16'];
 
+/** Opcodes that are drawn by default: those of which cores run programs. */
+const drawnOpcodes = (): readonly Opcode[] =>
+  (Object.keys(rules) as Opcode[]).filter((opcode) => !Object.hasOwn(collectiveRules, opcode));
+
 function programOf(list: readonly number[], seed: number, given: ProgramOptions): Program {
   const options = {
-    opcodes: given.opcodes ?? (Object.keys(rules) as Opcode[]),
+    opcodes: given.opcodes ?? drawnOpcodes(),
     types: given.types ?? allTypes,
     specials: given.specials ?? true,
     choicesMax: given.choicesMax ?? 64,
@@ -512,6 +518,8 @@ const rules: Readonly<Record<Opcode, Rule>> = {
     const format = { exponentBits: 1 + builder.draw(8), mantissaBits: builder.draw(24) };
     return [b.reducePrecision(builder.pick(floats), format)];
   },
+  ...controlRules,
+  ...collectiveRules,
 };
 
 function fusionOf(builder: Builder): HloInstruction {

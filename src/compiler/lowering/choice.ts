@@ -7,7 +7,7 @@ import { arrayOf, each } from '../codegen/value.ts';
 import type { SimdOpcode } from '../codegen/wasm.ts';
 import { type ByKind, forType } from './by-kind.ts';
 import { maximumCode, minimumCode } from './elementwise.ts';
-import { operandElement } from './loop.ts';
+import { arrayRefusal, operandElement } from './loop.ts';
 import type { Lowerings } from './lowering.ts';
 
 /*
@@ -64,6 +64,8 @@ export const choice: Lowerings<'compare' | 'select' | 'clamp'> = {
         const b = operandElement(it, 1, point, to);
         return each((x, y) => to.lanes.op(code, x, y), a, b);
       },
+      refusal: ({ shape, order }) =>
+        order === 'total' ? 'a comparison in total order' : arrayRefusal(shape),
     },
   },
   select: {

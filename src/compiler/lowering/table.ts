@@ -2,11 +2,13 @@ import type { HloInstruction, Opcode } from '../../hlo/instruction.ts';
 import { choice } from './choice.ts';
 import { collective } from './collective.ts';
 import { contraction } from './contraction.ts';
+import { control } from './control.ts';
 import { conversion } from './conversion.ts';
 import { elementwise } from './elementwise.ts';
 import { host } from './host.ts';
 import { leaf } from './leaf.ts';
 import type { Lowering, Lowerings } from './lowering.ts';
+import { ordering } from './ordering.ts';
 import { random } from './random.ts';
 import { rearranging } from './rearranging.ts';
 import { reduction } from './reduction.ts';
@@ -28,6 +30,8 @@ export const lowerings: Lowerings<Opcode> = {
   ...collective,
   ...host,
   ...structure,
+  ...ordering,
+  ...control,
 };
 
 /**

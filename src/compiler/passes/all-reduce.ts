@@ -22,7 +22,8 @@ const smallRest = 1 / 64;
  * Joins all-reduces into buckets. A bucket is a group of gradients that one all-reduce sums. The
  * buckets follow the order in which the backward pass computes the gradients, so that the
  * all-reduce of one bucket runs while the next bucket fills. If one all-reduce depends on another,
- * the two never share a bucket. Every all-reduce must be a sum of f32 in the entry computation;
+ * the two never share a bucket. Every all-reduce must be a sum of f32 over all replicas, in the entry
+ * computation;
  * otherwise the function throws `unsupported-program`.
  */
 export function combineAllReduces(
@@ -45,9 +46,11 @@ interface Member {
 function membersOf(from: AllReduce): Member[] {
   const sum = structureOf(adder('f32'));
   const shapes = from.operands.map(({ shape }) => shape as ArrayShape);
-  if (structureOf(from.body) !== sum || shapes.some(({ type }) => type !== 'f32')) {
+  const isSum = structureOf(from.body) === sum && shapes.every(({ type }) => type === 'f32');
+  if (!isSum || from.groups.length > 0) {
     const name = from.name ?? from.body.name;
-    throw new PodError('unsupported-program', `all-reduce ${name}: expected a sum of f32`);
+    const expected = 'expected a sum of f32 over all replicas, without groups';
+    throw new PodError('unsupported-program', `all-reduce ${name}: ${expected}`);
   }
   return shapes.map((_, index) => ({ from, index }));
 }

@@ -18,11 +18,13 @@ import type {
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
 import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
+import { withoutCalls } from './calls.ts';
 
 /**
  * Changes every dot and convolution so that one matmul can compute it. The matmul finds the
- * elements of its operands with tables of offsets. After this pass:
+ * elements of its operands with tables of offsets. Also inlines calls. After this pass:
  *
+ * - No instruction of the entry computation is a call.
  * - All operands of dots and convolutions are f32.
  * - A convolution has no padding, no dilated input and no groups. The output feature is the first
  *   or last dimension of its result.
@@ -31,7 +33,7 @@ import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
  * can express them.
  */
 export function canonicalize(module: HloModule): HloModule {
-  const entry = mapInstructions(module.entry, (it, operands) => {
+  const entry = mapInstructions(withoutCalls(module.entry), (it, operands) => {
     const now = withOperands(it, operands);
     if (now.opcode === 'dot') return canonicalDot(now);
     if (now.opcode === 'convolution') return canonicalConvolution(now);

@@ -1,18 +1,19 @@
 import type { HloInstruction, HloModule } from '../../hlo/instruction.ts';
-import { effectOf } from '../../hlo/ops.ts';
+import { definitionOf, effectOf } from '../../hlo/ops.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { structureKey } from '../structure.ts';
 
 /**
  * Eliminates common subexpressions: instructions with equal opcode, attributes and operands become
  * one instruction. Instructions with an effect are joined only if they combine values of replicas.
+ * Barriers are never joined.
  */
 export function cse(module: HloModule): HloModule {
   const numbers = new Map<HloInstruction, number>();
   const known = new Map<string, HloInstruction>();
   const entry = mapInstructions(module.entry, (it, operands) => {
     const now = withOperands(it, operands);
-    if (isOrdered(now)) return remember(now);
+    if (isOrdered(now) || definitionOf(now.opcode).isBarrier) return remember(now);
     const key = structureKey(now, (operand) => numbers.get(operand)!);
     const first = known.get(key);
     if (first !== undefined) return first;

@@ -50,7 +50,7 @@ function elementsRead({ entry }: HloModule): Map<HloInstruction, Set<number> | u
 function narrowed(it: AllReduce, kept: Set<number> | undefined): HloInstruction {
   if (kept === undefined || kept.size === 0 || kept.size === it.operands.length) return it;
   const operands = it.operands.filter((_, i) => kept.has(i));
-  return named(allReduce(operands, it.body), it.name);
+  return named(allReduce(operands, it.body, it.groups), it.name);
 }
 
 function named<T extends HloInstruction>(x: T, name: string | undefined): T {

@@ -9,7 +9,7 @@ import {
 } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
 import type { Broadcast, Concatenate, Pad, Reverse, Slice, Transpose } from '../instruction.ts';
-import { forEachIndex, gathered } from './value.ts';
+import { forEachIndex, gathered, wordsOf } from './value.ts';
 
 /* Operations that move elements and do not change their bits. */
 
@@ -95,9 +95,10 @@ export function selectOf(
   onFalse: Literal,
 ): Literal {
   const data = storage(shape.type, elementCount(shape));
-  const into = writable(data);
+  const into = writable(wordsOf({ data }));
+  const [whenTrue, whenFalse] = [wordsOf(onTrue), wordsOf(onFalse)];
   for (let i = 0; i < data.length; i++) {
-    into[i] = (predicate.data[i] === 0 ? onFalse : onTrue).data[i]!;
+    into[i] = (predicate.data[i] === 0 ? whenFalse : whenTrue)[i]!;
   }
   return { shape, data };
 }
@@ -106,13 +107,14 @@ export function selectOf(
 export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Literal {
   const { shape, dimension } = it;
   const data = storage(shape.type, elementCount(shape));
-  const into = writable(data);
+  const into = writable(wordsOf({ data }));
   const strides = stridesOf(shape.dims);
   let start = 0;
   for (const operand of operands) {
+    const words = wordsOf(operand);
     forEachIndex(operand.shape.dims, (index, flat) => {
       const place = index.reduce((offset, n, d) => offset + n * strides[d]!, 0);
-      into[place + start * strides[dimension]!] = operand.data[flat]!;
+      into[place + start * strides[dimension]!] = words[flat]!;
     });
     start += at(operand.shape.dims, dimension);
   }

@@ -35,11 +35,21 @@ export function gathered(
   other: Literal = source,
 ): Literal {
   const data = storage(shape.type, elementCount(shape));
-  const into = writable(data);
+  const into = writable(wordsOf({ data }));
+  const [words, others] = [wordsOf(source), wordsOf(other)];
   for (let i = 0; i < data.length; i++) {
-    into[i] = from[i]! < 0 ? other.data[0]! : source.data[from[i]!]!;
+    into[i] = from[i]! < 0 ? others[0]! : words[from[i]!]!;
   }
   return { shape, data };
+}
+
+/**
+ * Returns the elements of an array as they are in memory, f32 as integers. Reason: JavaScript may
+ * change the bits of a signalling NaN when it copies a float.
+ */
+export function wordsOf({ data }: Pick<Literal, 'data'>): Literal['data'] {
+  if (!(data instanceof Float32Array)) return data;
+  return new Uint32Array(data.buffer, data.byteOffset, data.length);
 }
 
 /** Returns all elements as f64, which represents each type exactly that is not of 64 bits. */

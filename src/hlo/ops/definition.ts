@@ -27,7 +27,9 @@ export type Definition<I extends HloInstruction = HloInstruction> = Traits<I> & 
  * - `random`: makes random bits;
  * - `collective`: combines values of several replicas;
  * - `host`: exchanges data with the host, in the order of tokens;
- * - `structure`: makes tuples, takes them apart, or calls a computation.
+ * - `structure`: makes tuples, takes them apart, or runs a fused loop;
+ * - `ordering`: moves elements to places that follow from their values;
+ * - `control`: decides which computation runs, how often, and when.
  */
 export type Family =
   | 'leaf'
@@ -38,7 +40,9 @@ export type Family =
   | 'random'
   | 'collective'
   | 'host'
-  | 'structure';
+  | 'structure'
+  | 'ordering'
+  | 'control';
 
 /**
  * What an instruction does besides computing a value. `receives` and `sends` exchange data with the
@@ -46,6 +50,12 @@ export type Family =
  * instruction with an effect must stand in the entry computation.
  */
 export type Effect = 'receives' | 'sends' | 'exchanges' | 'orders';
+
+/** Whether the replicas get values that may differ, or the same value, see {@link Traits}. */
+export type ReplicaValues = 'differ' | 'agree';
+
+/** Combines one array of each replica into one array, with a computation on scalars. */
+export type Combine = (values: readonly Literal[], body: HloComputation) => Literal;
 
 /** What is known of an opcode besides the value that it computes. */
 export interface Traits<I extends HloInstruction> {
@@ -58,7 +68,9 @@ export interface Traits<I extends HloInstruction> {
    * the same value, even from different operands. By default, the value differs exactly if an
    * operand does.
    */
-  readonly replicas?: 'differ' | 'agree';
+  readonly replicas?: ReplicaValues | ((it: I) => ReplicaValues);
+  /** True if the compiler must keep each such instruction, and must not join equal ones. */
+  readonly isBarrier?: true;
   /** Attributes in HLO text, in the order in which they are printed. Default: none. */
   readonly attributes?: readonly Attribute<I>[];
   /** Text between the parentheses, for an opcode that has other text there than operands. */
@@ -84,20 +96,17 @@ export type Meaning<I extends HloInstruction> =
       evaluate(it: I, operands: readonly Value[], run: Run): Value;
       /**
        * Returns the function that computes one element from the elements of the operands at the
-       * same index. Only element-wise opcodes on numbers have it.
+       * same index; undefined if it depends on more than the numbers. Only element-wise opcodes on
+       * numbers have it.
        */
-      element?(it: I): (...values: Scalar[]) => Scalar;
+      element?(it: I): ((...values: Scalar[]) => Scalar) | undefined;
     }
   | {
       /**
        * Computes the values of all replicas, which `operands` and the result have in the order of
        * the replicas. `combine` combines one array of each replica into one array.
        */
-      exchange(
-        it: I,
-        operands: readonly (readonly Value[])[],
-        combine: (values: readonly Literal[], body: HloComputation) => Literal,
-      ): readonly Value[];
+      exchange(it: I, operands: readonly (readonly Value[])[], combine: Combine): readonly Value[];
     };
 
 /** The run of a computation, as `evaluate` of an opcode sees it. */

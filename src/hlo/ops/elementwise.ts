@@ -1,13 +1,15 @@
 import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
-import { storedOf } from '../../numerics/literal.ts';
+import { type Literal, literalFrom, storedOf } from '../../numerics/literal.ts';
 import { arrayShape, type Shape, sameDims, sameShape, shapeText } from '../../numerics/shape.ts';
 import { comparison, conversion, wideMaximum, wideMinimum } from '../evaluate/elementwise.ts';
 import { mapped } from '../evaluate/mapped.ts';
 import { bitcastOf, selectOf } from '../evaluate/rearranging.ts';
 import { isReducible, reducedPrecision, reducibleTypes } from '../evaluate/reduced-precision.ts';
+import { totalOrder } from '../evaluate/total-order.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
-import { field, integer, word } from '../text/attribute.ts';
+import { type Attribute, field, integer, word } from '../text/attribute.ts';
+import { readChoice } from '../text/read.ts';
 import {
   arrayOperand,
   equalOperands,
@@ -25,6 +27,11 @@ export type Elementwise = Compare | Select | Clamp | Convert | ReducePrecision;
 /** An element-wise comparison. Operands: a, b. The result is pred. */
 export interface Compare extends InstructionBase<'compare'> {
   readonly direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
+  /**
+   * If `total`, floats are compared in the total order of IEEE 754: −NaN, −∞, …, −0, +0, …, +∞, +NaN.
+   * By default, a comparison with NaN holds for `NE` alone, and −0 equals +0.
+   */
+  readonly order?: 'total';
 }
 
 /**
@@ -55,13 +62,23 @@ export interface ReducePrecision extends InstructionBase<'reduce-precision'> {
 
 const directions = ['EQ', 'NE', 'LT', 'LE', 'GT', 'GE'] as const;
 
+/** Type of a comparison. XLA writes it if it is not the usual one of the element type. */
+const comparisonType: Attribute<Compare> = {
+  key: 'type',
+  write: ({ order }) => (order === 'total' ? 'TOTALORDER' : undefined),
+  read: (scanner) => {
+    const type = readChoice(scanner, ['TOTALORDER', 'FLOAT', 'SIGNED', 'UNSIGNED']);
+    return type === 'TOTALORDER' ? { order: 'total' } : {};
+  },
+  otherwise: {},
+};
+
 const compare: Definition<Compare> = {
   family: 'elementwise',
-  attributes: [field('direction', 'direction', word(directions))],
-  infer: (it) => arrayShape('pred', equalOperands(it)[0].dims),
-  evaluate: ({ shape, direction }, [a, b]) =>
-    mapped(shape, [literalOf(a!), literalOf(b!)], comparison(direction)),
-  element: ({ direction }) => comparison(direction),
+  attributes: [field('direction', 'direction', word(directions)), comparisonType],
+  infer: compareShape,
+  evaluate: (it, operands) => compared(it, literalOf(operands[0]!), literalOf(operands[1]!)),
+  element: ({ direction, order }) => (order === 'total' ? undefined : comparison(direction)),
 };
 
 const select: Definition<Select> = {
@@ -104,6 +121,20 @@ const reducePrecision: Definition<ReducePrecision> = {
     return mapped(shape, [literalOf(x!)], reduced);
   },
 };
+
+function compareShape(it: Draft<Compare>): Shape {
+  const [{ type, dims }] = equalOperands(it);
+  const hasOrder = it.order === undefined || elementTypes[type].kind === 'float';
+  expect(it, hasOrder, `floats for a comparison in total order, not ${type}`);
+  return arrayShape('pred', dims);
+}
+
+function compared({ shape, direction, order }: Compare, a: Literal, b: Literal): Literal {
+  const holds = comparison(direction);
+  if (order !== 'total') return mapped(shape, [a, b], holds);
+  const [left, right] = [totalOrder(a), totalOrder(b)];
+  return literalFrom(shape, (i) => holds(left(i), right(i)));
+}
 
 /** Returns the function that limits a value to a range: the minimum of `high` and a maximum. */
 function clamped(type: ElementType): (low: Scalar, x: Scalar, high: Scalar) => Scalar {

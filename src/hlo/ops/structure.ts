@@ -7,7 +7,7 @@ import { readChoice } from '../text/read.ts';
 import { expect, expectCall, expectOperands, isIndexBelow, shapesOf } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
 
-/** Operations that make tuples, take them apart, or call a computation. */
+/** Operations that make tuples, take them apart, or run a fused loop. */
 export type Structure = Tuple | GetTupleElement | Fusion;
 
 /** A tuple of several values. Operands: the elements of the tuple. */
