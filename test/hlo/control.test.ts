@@ -295,6 +295,20 @@ describe('the number of trips of a loop', () => {
     expect(tripCount(counted(x, 5, 1))).toBeUndefined();
     expect(tripCount(counted(b.scalar('s32', 0), x, 1))).toBeUndefined();
   });
+  test('is known if the step is another element that starts with a constant', () => {
+    const shape = tupleShape([s32, s32]);
+    const loop = (step: HloInstruction): While =>
+      whileLoop(
+        b.tuple([b.scalar('s32', 0), step]),
+        unary('low', shape, (v) => b.compare('LT', b.getTupleElement(v, 0), b.scalar('s32', 40))),
+        unary('grow', shape, (v) => {
+          const [i, s] = [0, 1].map((k) => b.getTupleElement(v, k));
+          return b.tuple([b.add(i!, s!), b.add(s!, s!)]);
+        }),
+      );
+    expect(tripCount(loop(b.scalar('s32', 1)))).toBe(6);
+    expect(tripCount(loop(b.parameter(0, s32)))).toBeUndefined();
+  });
   test('is not known above a limit', () => {
     expect(tripCount(counted(b.scalar('s32', 0), countedTripsMax, 1))).toBe(countedTripsMax);
     expect(tripCount(counted(b.scalar('s32', 0), countedTripsMax + 1, 1))).toBeUndefined();

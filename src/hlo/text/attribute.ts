@@ -1,5 +1,5 @@
 import type { HloComputation, HloInstruction } from '../instruction.ts';
-import { readChoice, readInteger, readIntegers, readName } from './read.ts';
+import { readChoice, readDecimal, readInteger, readIntegers, readName } from './read.ts';
 import type { Scanner } from './scanner.ts';
 
 /** How one attribute of an opcode is written in HLO text and read from it. */
@@ -63,6 +63,22 @@ export function ignored<I>(key: string, skip: (scanner: Scanner) => void): Attri
     otherwise: {},
   };
 }
+
+/** A field that is true or false. The attribute is written only if the field is true. */
+export function flag<I, K extends keyof I & string>(
+  key: string,
+  name: I[K] extends boolean ? K : never,
+): Attribute<I> {
+  const truth: Codec<boolean> = {
+    write: String,
+    read: (scanner) => readChoice(scanner, ['true', 'false']) === 'true',
+  };
+  const options = { otherwise: false, isWritten: (value: boolean) => value };
+  return field<Record<string, boolean>, string>(key, name, truth, options) as Attribute<I>;
+}
+
+/** A number that is not NaN and finite, such as `0.001`. */
+export const decimal: Codec<number> = { write: String, read: readDecimal };
 
 /** An integer, such as `3`. */
 export const integer: Codec<number> = { write: String, read: readInteger };

@@ -39,6 +39,11 @@ export function readInteger(scanner: Scanner): number {
   return Number(scanner.match(/-?\d+/y, 'an integer'));
 }
 
+/** Reads a number that is not NaN and finite, such as `0.001` or `1e-05`. */
+export function readDecimal(scanner: Scanner): number {
+  return Number(scanner.match(/-?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?/y, 'a number'));
+}
+
 /** Reads a list of integers, such as `{0,1}`. */
 export function readIntegers(scanner: Scanner): number[] {
   return scanner.list('{', '}', () => readInteger(scanner));
