@@ -1,12 +1,7 @@
 import * as b from '../../src/hlo/build.ts';
 import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
-import type {
-  HloComputation,
-  HloInstruction,
-  HloModule,
-  Parameter,
-} from '../../src/hlo/instruction.ts';
-import { mapInstructions, postOrder, withOperands } from '../../src/hlo/traverse.ts';
+import type { HloInstruction, HloModule, Parameter } from '../../src/hlo/instruction.ts';
+import { inlined, mapInstructions, postOrder, withOperands } from '../../src/hlo/traverse.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { Literal } from '../../src/numerics/literal.ts';
 import { type ArrayShape, isArray, type Shape, type TupleShape } from '../../src/numerics/shape.ts';
@@ -107,24 +102,6 @@ function isTuple(shape: Shape): shape is TupleShape {
 export function arrayOf(shape: Shape): ArrayShape {
   assert(isArray(shape), 'what comes in are arrays');
   return shape;
-}
-
-/**
- * Inlines a computation: returns a copy of its root in which `operands` replace the parameters of
- * the computation.
- */
-function inlined({ root }: HloComputation, operands: readonly HloInstruction[]): HloInstruction {
-  const made = new Map<HloInstruction, HloInstruction>();
-  const now = (it: HloInstruction): HloInstruction => {
-    const found = made.get(it);
-    assert(found !== undefined, `${it.opcode} comes before its users`);
-    return found;
-  };
-  for (const it of postOrder(root)) {
-    const inputs = it.operands.map(now);
-    made.set(it, it.opcode === 'parameter' ? at(operands, it.index) : withOperands(it, inputs));
-  }
-  return now(root);
 }
 
 function isScalar({ shape }: HloInstruction): boolean {

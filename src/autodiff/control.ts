@@ -27,8 +27,8 @@ export function callRule(it: Call, cotangents: Cotangents, tools: Tools): Contri
 }
 
 /**
- * Returns the cotangents of the operands of a conditional: a conditional of the backward computations
- * of the branches. The cotangents of the operands of all other branches are zeros.
+ * Returns the cotangents of the operands of a conditional: a conditional of the backward
+ * computations of the branches. The cotangents of the operands of all other branches are zeros.
  */
 export function conditionalRule(
   it: Conditional,
@@ -67,7 +67,9 @@ function backwardBranch(
   return computation(own.name, [whole], tuple(all));
 }
 
-/** Returns the cotangents of a barrier's operand: the cotangents of its result, behind a barrier. */
+/**
+ * Returns the cotangents of a barrier's operand: the cotangents of its result, behind a barrier.
+ */
 export function optBarrierRule(it: OptBarrier, cotangents: Cotangents): Contribution[] {
   const to = operand(it, 0);
   const all = optBarrier(tuple(cotangents.filter(isGiven)));

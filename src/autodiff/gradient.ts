@@ -89,7 +89,7 @@ function pulledBack(
  * Returns the computation of the cotangents of a computation's parameters. Its parameters are those
  * of `body`, then the given cotangents of the result. Its root is a tuple of the wanted cotangents.
  */
-function backward(body: HloComputation, { given, wanted }: BackwardLeaves): HloComputation {
+export function backward(body: HloComputation, { given, wanted }: BackwardLeaves): HloComputation {
   const shapes = leafShapes(body.root.shape).filter((_, leaf) => given[leaf]);
   const added = shapes.map((shape, i) => parameter(body.parameters.length + i, shape));
   const left = [...added];

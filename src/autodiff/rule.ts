@@ -54,10 +54,10 @@ export interface BackwardLeaves {
 
 /**
  * The derivative of an opcode, in one of four forms. `rule`: a function computes the cotangents of
- * the operands. `leaves`: the same, for an opcode whose result may be a tuple. `zero`: the derivative
- * is 0 wherever it exists, so operands receive no cotangent. `none`: there is no derivative, so
- * `gradient` throws `bad-program` if a cotangent reaches an instruction with this opcode. The strings
- * in `zero` and `none` are the reasons.
+ * the operands. `leaves`: the same, for an opcode whose result may be a tuple. `zero`: the
+ * derivative is 0 wherever it exists, so operands receive no cotangent. `none`: there is no
+ * derivative, so `gradient` throws `bad-program` if a cotangent reaches an instruction with this
+ * opcode. The strings in `zero` and `none` are the reasons.
  */
 export type Derivative<O extends Opcode> =
   | { readonly rule: Rule<O> }

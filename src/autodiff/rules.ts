@@ -29,6 +29,8 @@ import {
 import { convolutionRule, dotRule } from './contraction.ts';
 import { callRule, conditionalRule, optBarrierRule, scalarMapRule } from './control.ts';
 import { filled, like } from './fill.ts';
+import { choleskyRule, triangularSolveRule } from './linear-algebra.ts';
+import { batchNormRule, batchNormTrainingRule } from './normalization.ts';
 import { sortRule, topkRule } from './ordering.ts';
 import { reduceRule, reduceWindowRule } from './reduction.ts';
 import { type Contribution, type Derivative, operand, toOperands } from './rule.ts';
@@ -175,6 +177,15 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   while: { leaves: whileRule },
   'opt-barrier': { leaves: optBarrierRule },
   map: { leaves: scalarMapRule },
+
+  'batch-norm-training': { leaves: batchNormTrainingRule },
+  'batch-norm-inference': { leaves: batchNormRule },
+  'batch-norm-grad': { leaves: batchNormRule },
+  cholesky: { rule: choleskyRule },
+  'triangular-solve': { rule: triangularSolveRule },
+  'stochastic-convert': { rule: convertRule },
+  'replica-id': leaf,
+  'partition-id': leaf,
 };
 
 type UnaryDerivative = (ct: HloInstruction, x: HloInstruction, y: HloInstruction) => HloInstruction;

@@ -18,6 +18,7 @@ import type {
   Reshape,
   Reverse,
   Slice,
+  StochasticConvert,
   Transpose,
 } from '../hlo/instruction.ts';
 import { at } from '../numerics/assert.ts';
@@ -30,7 +31,7 @@ import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
  * Returns the cotangent of a convert's operand: the cotangent of the result, converted to the type
  * of the operand. An operand of integers or preds receives no cotangent.
  */
-export function convertRule(it: Convert, ct: HloInstruction): Contribution[] {
+export function convertRule(it: Convert | StochasticConvert, ct: HloInstruction): Contribution[] {
   const { type } = arrayOf(operand(it, 0));
   if (elementTypes[type].kind !== 'float') return [];
   return toOperands(it, () => convert(ct, type));

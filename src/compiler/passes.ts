@@ -28,7 +28,7 @@ export function passes(options: {
   const list: readonly Omit<Pass, 'number'>[] = [
     {
       name: 'canonicalize',
-      does: 'inlines calls; brings dots and convolutions to matmuls that offset tables can express',
+      does: 'inlines calls, expands batch norms; brings dots and convolutions to matmuls',
       run: canonicalize,
     },
     { name: 'simplify', does: 'algebra that keeps every bit; folds constants', run: simplify },

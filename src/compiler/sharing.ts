@@ -5,8 +5,8 @@ import { bodiesOf, computationsOf, postOrder } from '../hlo/traverse.ts';
 /**
  * Returns the instructions whose values may differ between the cores of a Cloud TPU. These are the
  * instructions whose opcode makes replicas differ, such as the infeed, or that call a computation
- * with such an instruction. They are also the instructions that depend on them through a path without
- * an all-reduce. All other values are computed and stored once for all cores.
+ * with such an instruction. They are also the instructions that depend on them through a path
+ * without an all-reduce. All other values are computed and stored once for all cores.
  */
 export function variesByCore(roots: readonly HloInstruction[]): Set<HloInstruction> {
   const varies = new Set<HloInstruction>();
@@ -18,7 +18,9 @@ export function variesByCore(roots: readonly HloInstruction[]): Set<HloInstructi
   return varies;
 }
 
-/** True if the opcode of an instruction, or one in a computation that it calls, makes cores differ. */
+/**
+ * True if the opcode of an instruction, or one in a computation that it calls, makes cores differ.
+ */
 function makesDiffer(it: HloInstruction): boolean {
   if (replicaValuesOf(it) === 'differ') return true;
   const called = new Set(bodiesOf(it).flatMap(computationsOf));

@@ -6,7 +6,8 @@ import { elementCount, isArray } from '../numerics/shape.ts';
 
 /**
  * Work of an opcode on the vector unit, for the cost model. `flops` returns how many operations one
- * core executes for an instruction. `none` is the reason why an opcode executes no operations there.
+ * core executes for an instruction. `none` is the reason why an opcode executes no operations
+ * there.
  */
 export type Work<O extends Opcode> =
   | { readonly flops: (it: InstructionOf<O>) => number }
@@ -26,8 +27,8 @@ const transfer = { none: 'moves data of the host, and its work follows from the 
 
 /**
  * The work of every opcode. An arithmetic instruction counts one operation for each element of its
- * result. A reduction counts one operation for each element of its input. A loop whose trips are not
- * known counts as one trip, and a conditional as its most expensive branch.
+ * result. A reduction counts one operation for each element of its input. A loop whose trips are
+ * not known counts as one trip, and a conditional as its most expensive branch.
  */
 export const work: { readonly [O in Opcode]: Work<O> } = {
   parameter: names,
@@ -122,7 +123,23 @@ export const work: { readonly [O in Opcode]: Work<O> } = {
   },
   'opt-barrier': names,
   map: { flops: (it) => elementsOf(it) * flopsOfBody(it.body) },
+
+  'batch-norm-training': perElement(6),
+  'batch-norm-inference': perElement(3),
+  'batch-norm-grad': perElement(8),
+  cholesky: { flops: (it) => Math.ceil((elementsOf(it) * (it.shape.dims.at(-1) ?? 0)) / 3) },
+  'triangular-solve': {
+    flops: (it) => elementsOf(it) * (it.shape.dims.at(it.isLeftSide ? -2 : -1) ?? 0),
+  },
+  'stochastic-convert': perResult,
+  'replica-id': names,
+  'partition-id': names,
 };
+
+/** Work of `count` operations for each element of the first operand. */
+function perElement(count: number): { flops: (it: HloInstruction) => number } {
+  return { flops: (it) => count * perInput.flops(it) };
+}
 
 /** Returns how many operations an instruction executes on the vector unit of one core. */
 export function flopsOf(it: HloInstruction): number {

@@ -491,13 +491,17 @@ export function selectAndScatter(
 }
 
 /**
- * Random bits of the generator Philox 4×32-10. The result is the tuple (next state, random bits).
- * `bits` is the shape of the random bits; its element type must be u32.
+ * Random bits of a generator, by default of Philox 4×32-10. The result is the tuple (next state,
+ * random bits). `bits` is the shape of the random bits; its element type must be an integer type.
  */
-export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBitGenerator {
-  const shape = tupleShape([arrayShape('u32', [4]), bits]);
+export function rngBitGenerator(
+  state: HloInstruction,
+  bits: ArrayShape,
+  algorithm: RngBitGenerator['algorithm'] = 'rng_philox',
+): RngBitGenerator {
+  const shape = tupleShape([state.shape, bits]);
   const opcode = 'rng-bit-generator';
-  return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm: 'rng_philox' });
+  return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm });
 }
 
 /**

@@ -59,7 +59,7 @@ export function evaluateReplicas(
   options: { readonly allReduce?: AllReduceFunction } = {},
 ): EvaluateResult[] {
   const { entry } = module;
-  const runs = replicas.map((inputs) => startRun(entry, inputs));
+  const runs = replicas.map((inputs, replica) => startRun(entry, inputs, replica));
   const combine = options.allReduce ?? foldInOrder;
   for (const it of postOrder(entry.root)) {
     const operands = runs.map((run) => it.operands.map((operand) => run.values.get(operand)!));
@@ -78,9 +78,16 @@ export function evaluateReplicas(
   });
 }
 
-/** Runs a computation that contains no infeed, no outfeed and no all-reduce. */
-export function evaluateComputation(computation: HloComputation, args: readonly Value[]): Value {
-  const state = stateOf(args, []);
+/**
+ * Runs a computation that contains no infeed, no outfeed and no collective. `replica` is the number of
+ * the replica that runs it.
+ */
+export function evaluateComputation(
+  computation: HloComputation,
+  args: readonly Value[],
+  replica = 0,
+): Value {
+  const state = stateOf(args, { replica });
   for (const it of postOrder(computation.root)) {
     const operands = it.operands.map((operand) => state.values.get(operand)!);
     state.values.set(it, resultOf(it, operands, state));
@@ -96,27 +103,31 @@ interface State {
 }
 
 /** Returns the state before the first instruction. `infeed` has the entries to receive, in order. */
-function stateOf(parameters: readonly Value[], infeed: readonly (readonly Literal[])[]): State {
+function stateOf(
+  parameters: readonly Value[],
+  { replica, infeed = [] }: Pick<Run, 'replica'> & Pick<EvaluateInputs, 'infeed'>,
+): State {
   const left = [...infeed];
   const outfeed: (readonly Literal[])[] = [];
   const run: Run = {
     parameters,
+    replica,
     receive: () => left.shift() ?? [],
     send: (arrays) => void outfeed.push(arrays),
-    call: evaluateComputation,
-    scalar: scalarBody,
+    call: (body, operands) => evaluateComputation(body, operands, replica),
+    scalar: (body) => scalarBody(body, replica),
   };
   return { run, outfeed, values: new Map() };
 }
 
-function startRun(entry: HloComputation, inputs: EvaluateInputs): State {
+function startRun(entry: HloComputation, inputs: EvaluateInputs, replica: number): State {
   const expected = tupleShape(entry.parameters.map(({ shape }) => shape));
   const found = tupleShape(inputs.parameters.map(({ shape }) => shape));
   if (!sameShape(expected, found)) {
     const texts = `expected ${shapeText(expected)}, found ${shapeText(found)}`;
     throw new PodError('bad-program', `parameters of ${entry.name}: ${texts}`);
   }
-  return stateOf(inputs.parameters, inputs.infeed ?? []);
+  return stateOf(inputs.parameters, { ...inputs, replica });
 }
 
 function resultOf(it: HloInstruction, operands: readonly Value[], state: State): Value {
@@ -130,7 +141,7 @@ function resultOf(it: HloInstruction, operands: readonly Value[], state: State):
  * computation. If the computation is only one common operation, such as `add` or `compare`, returns
  * the JavaScript function of this operation, which is faster.
  */
-function scalarBody(body: HloComputation): ScalarBody {
+function scalarBody(body: HloComputation, replica = 0): ScalarBody {
   const { root, parameters } = body;
   const [first, second] = root.operands;
   if (parameters.length === 2 && first === parameters[0] && second === parameters[1]) {
@@ -142,7 +153,7 @@ function scalarBody(body: HloComputation): ScalarBody {
       assert(isArray(shape), `${body.name} takes scalars`);
       return literal(shape.type, [], [at(values, i)]);
     });
-    return flattened(evaluateComputation(body, args)).map((value) => scalarAt(value, 0));
+    return flattened(evaluateComputation(body, args, replica)).map((value) => scalarAt(value, 0));
   };
 }
 

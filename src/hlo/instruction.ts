@@ -5,7 +5,10 @@ import type { Contraction } from './ops/contraction.ts';
 import type { Control } from './ops/control.ts';
 import type { Elementwise } from './ops/elementwise.ts';
 import type { Host } from './ops/host.ts';
+import type { Identity } from './ops/identity.ts';
 import type { Leaf, Parameter } from './ops/leaf.ts';
+import type { LinearAlgebra } from './ops/linear-algebra.ts';
+import type { Normalization } from './ops/normalization.ts';
 import type { Ordering } from './ops/ordering.ts';
 import type { Random } from './ops/random.ts';
 import type { Rearranging } from './ops/rearranging.ts';
@@ -31,9 +34,17 @@ export type {
 export type { Call, Conditional, OptBarrier, ScalarMap, While } from './ops/control.ts';
 export type { Clamp, Compare, Convert, ReducePrecision, Select } from './ops/elementwise.ts';
 export type { AfterAll, Infeed, Outfeed } from './ops/host.ts';
+export type { PartitionId, ReplicaId } from './ops/identity.ts';
 export type { Constant, Parameter } from './ops/leaf.ts';
+export type { Cholesky, TriangularSolve } from './ops/linear-algebra.ts';
+export type {
+  BatchNorm,
+  BatchNormGrad,
+  BatchNormInference,
+  BatchNormTraining,
+} from './ops/normalization.ts';
 export type { Sort, Topk } from './ops/ordering.ts';
-export type { RngBitGenerator } from './ops/random.ts';
+export type { RngBitGenerator, StochasticConvert } from './ops/random.ts';
 export type {
   Broadcast,
   Concatenate,
@@ -67,7 +78,10 @@ export type HloInstruction =
   | Host
   | Structure
   | Ordering
-  | Control;
+  | Control
+  | Normalization
+  | LinearAlgebra
+  | Identity;
 
 /** Name of an operation, in XLA's spelling. */
 export type Opcode = HloInstruction['opcode'];

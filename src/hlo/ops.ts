@@ -7,7 +7,10 @@ import { controlDefinitions } from './ops/control.ts';
 import type { Definition, ReplicaValues } from './ops/definition.ts';
 import { elementwiseDefinitions } from './ops/elementwise.ts';
 import { hostDefinitions } from './ops/host.ts';
+import { identityDefinitions } from './ops/identity.ts';
 import { leafDefinitions } from './ops/leaf.ts';
+import { linearAlgebraDefinitions } from './ops/linear-algebra.ts';
+import { normalizationDefinitions } from './ops/normalization.ts';
 import { orderingDefinitions } from './ops/ordering.ts';
 import { randomDefinitions } from './ops/random.ts';
 import { rearrangingDefinitions } from './ops/rearranging.ts';
@@ -29,6 +32,9 @@ const definitions: { readonly [O in Opcode]: Definition<InstructionOf<O>> } = {
   ...structureDefinitions,
   ...orderingDefinitions,
   ...controlDefinitions,
+  ...normalizationDefinitions,
+  ...linearAlgebraDefinitions,
+  ...identityDefinitions,
 };
 
 /** All opcodes. */

@@ -14,8 +14,8 @@ export const countedTripsMax: number = 2 ** 16;
  *
  * The counters of a loop are the elements of its value that the condition reads, and the elements
  * from which the body computes the next values of counters. The number of trips is known if the
- * value of the loop is a tuple and each counter is a scalar that starts with a constant. The function
- * then runs the loop with the counters alone.
+ * value of the loop is a tuple and each counter is a scalar that starts with a constant. The
+ * function then runs the loop with the counters alone.
  */
 export function tripCount(it: While): number | undefined {
   const init = it.operands[0];
@@ -45,8 +45,8 @@ function countersOf(
 }
 
 /**
- * Returns the indices of the elements of a tuple on which `root` depends; undefined if it depends on
- * the tuple as a whole.
+ * Returns the indices of the elements of a tuple on which `root` depends; undefined if it depends
+ * on the tuple as a whole.
  */
 function elementsRead(root: HloInstruction, whole: HloInstruction): Set<number> | undefined {
   const read = new Set<number>();

@@ -32,6 +32,7 @@ import {
   product,
   sameShape,
 } from '../../src/numerics/shape.ts';
+import { algebraRules } from './algebra-programs.ts';
 import { collectiveRules } from './collective-programs.ts';
 import { controlRules } from './control-programs.ts';
 
@@ -167,7 +168,9 @@ const floats: readonly ElementType[] = ['f32', 'bf16'];
 
 /** Opcodes that are drawn by default: those of which cores run programs. */
 const drawnOpcodes = (): readonly Opcode[] =>
-  (Object.keys(rules) as Opcode[]).filter((opcode) => !Object.hasOwn(collectiveRules, opcode));
+  (Object.keys(rules) as Opcode[]).filter(
+    (opcode) => !Object.hasOwn(collectiveRules, opcode) && opcode !== 'replica-id',
+  );
 
 function programOf(list: readonly number[], seed: number, given: ProgramOptions): Program {
   const options = {
@@ -520,6 +523,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   },
   ...controlRules,
   ...collectiveRules,
+  ...algebraRules,
 };
 
 function fusionOf(builder: Builder): HloInstruction {

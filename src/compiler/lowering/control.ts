@@ -3,9 +3,9 @@ import { arrayRefusal, operandElement } from './loop.ts';
 import type { Lowerings } from './lowering.ts';
 
 /**
- * Lowering of the operations that decide which computation runs, how often, and when. A barrier needs
- * no code, because it stands outside of all loops, and steps run in the order of the program. The
- * first compiler pass inlines calls, so no call reaches this table.
+ * Lowering of the operations that decide which computation runs, how often, and when. A barrier
+ * needs no code, because it stands outside of all loops, and steps run in the order of the program.
+ * The first compiler pass inlines calls, so no call reaches this table.
  */
 export const control: Lowerings<'call' | 'conditional' | 'while' | 'opt-barrier' | 'map'> = {
   call: { plain: 'the first pass inlines calls' },

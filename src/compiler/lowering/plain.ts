@@ -5,6 +5,7 @@ import { withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
 import type { Shape } from '../../numerics/shape.ts';
 import type { Value } from '../program.ts';
+import { refuseReplicaId } from './identity.ts';
 import { leaves, nameOf, type StepWriter } from './step.ts';
 
 /**
@@ -13,6 +14,7 @@ import { leaves, nameOf, type StepWriter } from './step.ts';
  * of its opcode, its element types or its size. `reason` says why; `pod compile` prints it.
  */
 export function plainCode(it: HloInstruction, reason: string, to: StepWriter): readonly Value[] {
+  refuseReplicaId(it);
   const reads = it.operands.flatMap((x) => to.valuesOf(x));
   const readShapes = it.operands.flatMap((x) => leaves(x.shape));
   const shapes = leaves(it.shape);

@@ -4,10 +4,21 @@ import type { Value } from '../program.ts';
 import type { Lowerings } from './lowering.ts';
 import { leaves, nameOf, type StepWriter } from './step.ts';
 
-/** Lowering of the random number generator. */
-export const random: Lowerings<'rng-bit-generator'> = {
-  'rng-bit-generator': { unit: randomBits },
+/** Lowering of the random number generator, and of the rounding that uses random bits. */
+export const random: Lowerings<'rng-bit-generator' | 'stochastic-convert'> = {
+  'rng-bit-generator': {
+    unit: randomBits,
+    refusal: (it) =>
+      isOnRngUnit(it) ? undefined : 'the generator of the core makes u32 of Philox from u32[4]',
+  },
+  'stochastic-convert': { plain: 'no unit of the core rounds at random' },
 };
+
+/** True if the core's generator can make the random bits: u32 of Philox, with the state u32[4]. */
+export function isOnRngUnit({ algorithm, shape }: RngBitGenerator): boolean {
+  const types = leaves(shape).map(({ type }) => type);
+  return algorithm !== 'rng_three_fry' && types.every((type) => type === 'u32');
+}
 
 function randomBits(it: RngBitGenerator, to: StepWriter): readonly Value[] {
   const state = to.valueOf(at(it.operands, 0));

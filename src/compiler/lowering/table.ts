@@ -6,8 +6,11 @@ import { control } from './control.ts';
 import { conversion } from './conversion.ts';
 import { elementwise } from './elementwise.ts';
 import { host } from './host.ts';
+import { identity } from './identity.ts';
 import { leaf } from './leaf.ts';
+import { linearAlgebra } from './linear-algebra.ts';
 import type { Lowering, Lowerings } from './lowering.ts';
+import { normalization } from './normalization.ts';
 import { ordering } from './ordering.ts';
 import { random } from './random.ts';
 import { rearranging } from './rearranging.ts';
@@ -32,6 +35,9 @@ export const lowerings: Lowerings<Opcode> = {
   ...structure,
   ...ordering,
   ...control,
+  ...normalization,
+  ...linearAlgebra,
+  ...identity,
 };
 
 /**

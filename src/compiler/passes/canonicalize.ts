@@ -8,13 +8,16 @@ import {
   slice,
   transpose,
 } from '../../hlo/build.ts';
+import { expandedBatchNorm } from '../../hlo/expand-batch-norm.ts';
 import type {
+  BatchNorm,
   Convolution,
   Dot,
   HloInstruction,
   HloModule,
   WindowDimension,
 } from '../../hlo/instruction.ts';
+import { familyOf } from '../../hlo/ops.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
 import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
@@ -22,9 +25,10 @@ import { withoutCalls } from './calls.ts';
 
 /**
  * Changes every dot and convolution so that one matmul can compute it. The matmul finds the
- * elements of its operands with tables of offsets. Also inlines calls. After this pass:
+ * elements of its operands with tables of offsets. Also inlines calls, and replaces a batch norm by
+ * sums, products and so on. After this pass:
  *
- * - No instruction of the entry computation is a call.
+ * - No instruction of the entry computation is a call or a batch norm.
  * - All operands of dots and convolutions are f32.
  * - A convolution has no padding, no dilated input and no groups. The output feature is the first
  *   or last dimension of its result.
@@ -37,9 +41,14 @@ export function canonicalize(module: HloModule): HloModule {
     const now = withOperands(it, operands);
     if (now.opcode === 'dot') return canonicalDot(now);
     if (now.opcode === 'convolution') return canonicalConvolution(now);
+    if (isBatchNorm(now)) return expandedBatchNorm(now);
     return now;
   });
   return { ...module, entry };
+}
+
+function isBatchNorm(it: HloInstruction): it is BatchNorm {
+  return familyOf(it) === 'normalization';
 }
 
 function canonicalDot(it: Dot): HloInstruction {

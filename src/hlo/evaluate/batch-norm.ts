@@ -1,7 +1,7 @@
 import { at } from '../../numerics/assert.ts';
 import { onNumber } from '../../numerics/f32-ops.ts';
 import { type Literal, literalFrom, scalarAt, valuesOf } from '../../numerics/literal.ts';
-import { type ArrayShape, arrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
+import { type ArrayShape, arrayShape, stridesOf } from '../../numerics/shape.ts';
 import * as lanes from '../../numerics/transcendental.ts';
 import { type BatchNormOps, batchNorm } from '../batch-norm.ts';
 import type { BatchNorm } from '../instruction.ts';

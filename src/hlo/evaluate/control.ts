@@ -8,8 +8,9 @@ import type { ScalarBody } from './reduce.ts';
 import { flattened, literalOf, type Value } from './value.ts';
 
 /**
- * Largest number of trips of a loop. A loop that makes more trips is refused with `bad-program`. The
- * smallest body takes some minutes for so many trips, so a longer loop is most likely an endless one.
+ * Largest number of trips of a loop. A loop that makes more trips is refused with `bad-program`.
+ * The smallest body takes some minutes for so many trips, so a longer loop is most likely an
+ * endless one.
  */
 export const tripsMax: number = 2 ** 24;
 

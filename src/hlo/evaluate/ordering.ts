@@ -53,8 +53,8 @@ function otherDimensions(dims: readonly number[], dimension: number): number[] {
 }
 
 /**
- * Returns the function from an offset to the element there, as a scalar array. The scalar shares the
- * memory of the array, so it has the very bits of the element.
+ * Returns the function from an offset to the element there, as a scalar array. The scalar shares
+ * the memory of the array, so it has the very bits of the element.
  */
 function scalarsAsLiterals({ shape, data }: Literal): (offset: number) => Literal {
   const scalar = arrayShape(shape.type, []);

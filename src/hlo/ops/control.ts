@@ -39,8 +39,8 @@ export interface Conditional extends InstructionBase<'conditional', Shape> {
 
 /**
  * A loop. Operand: the value before the first trip, often a tuple. `condition` takes a value and
- * returns a pred. As long as it is true, `body` computes the next value from the value. The result is
- * the value for which `condition` is false.
+ * returns a pred. As long as it is true, `body` computes the next value from the value. The result
+ * is the value for which `condition` is false.
  */
 export interface While extends InstructionBase<'while', Shape> {
   readonly condition: HloComputation;
@@ -54,8 +54,8 @@ export interface While extends InstructionBase<'while', Shape> {
 export interface OptBarrier extends InstructionBase<'opt-barrier', Shape> {}
 
 /**
- * Applies a computation on scalars to the elements of one or more arrays at the same index. Operands:
- * arrays of the same dimensions. `body` takes a scalar of each and returns a scalar.
+ * Applies a computation on scalars to the elements of one or more arrays at the same index.
+ * Operands: arrays of the same dimensions. `body` takes a scalar of each and returns a scalar.
  */
 export interface ScalarMap extends InstructionBase<'map'> {
   readonly body: HloComputation;

@@ -29,7 +29,9 @@ export type Definition<I extends HloInstruction = HloInstruction> = Traits<I> & 
  * - `host`: exchanges data with the host, in the order of tokens;
  * - `structure`: makes tuples, takes them apart, or runs a fused loop;
  * - `ordering`: moves elements to places that follow from their values;
- * - `control`: decides which computation runs, how often, and when.
+ * - `control`: decides which computation runs, how often, and when;
+ * - `normalization`: normalizes the features of an array;
+ * - `linear-algebra`: decomposes matrices, or solves systems of equations.
  */
 export type Family =
   | 'leaf'
@@ -42,7 +44,9 @@ export type Family =
   | 'host'
   | 'structure'
   | 'ordering'
-  | 'control';
+  | 'control'
+  | 'normalization'
+  | 'linear-algebra';
 
 /**
  * What an instruction does besides computing a value. `receives` and `sends` exchange data with the
@@ -113,6 +117,8 @@ export type Meaning<I extends HloInstruction> =
 export interface Run {
   /** Values of the computation's parameters. */
   readonly parameters: readonly Value[];
+  /** Number of the replica that runs the computation. */
+  readonly replica: number;
   /** Returns the arrays of the next entry of the infeed; none if there is no further entry. */
   receive(): readonly Literal[];
   send(arrays: readonly Literal[]): void;

@@ -28,8 +28,8 @@ export type Elementwise = Compare | Select | Clamp | Convert | ReducePrecision;
 export interface Compare extends InstructionBase<'compare'> {
   readonly direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
   /**
-   * If `total`, floats are compared in the total order of IEEE 754: −NaN, −∞, …, −0, +0, …, +∞, +NaN.
-   * By default, a comparison with NaN holds for `NE` alone, and −0 equals +0.
+   * If `total`, floats are compared in the total order of IEEE 754: −NaN, −∞, …, −0, +0, …, +∞,
+   * +NaN. By default, a comparison with NaN holds for `NE` alone, and −0 equals +0.
    */
   readonly order?: 'total';
 }

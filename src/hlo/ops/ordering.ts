@@ -42,10 +42,10 @@ export interface Sort extends InstructionBase<'sort', Shape> {
 }
 
 /**
- * The `k` largest elements of each line along the last dimension, or the smallest ones. Operand: the
- * array. Result: a tuple of the elements and their indices (s32). The elements are in descending
- * order if `largest` is true, otherwise in ascending order. Of equal elements, the one with the lower
- * index comes first.
+ * The `k` largest elements of each line along the last dimension, or the smallest ones. Operand:
+ * the array. Result: a tuple of the elements and their indices (s32). The elements are in
+ * descending order if `largest` is true, otherwise in ascending order. Of equal elements, the one
+ * with the lower index comes first.
  *
  * Floats are in the total order of IEEE 754: −NaN, −∞, …, −0, +0, …, +∞, +NaN.
  */

@@ -1,45 +1,85 @@
-import { assert } from '../../numerics/assert.ts';
-import { type Literal, literal, valueAt } from '../../numerics/literal.ts';
-import { philoxInto } from '../../numerics/random.ts';
+import { elementTypes } from '../../numerics/element-type.ts';
 import {
   arrayShape,
-  elementCount,
   isArray,
   type Shape,
+  sameDims,
   sameShape,
   shapeText,
 } from '../../numerics/shape.ts';
-import { literalOf, type Value } from '../evaluate/value.ts';
+import { mapped } from '../evaluate/mapped.ts';
+import { randomBitsOf } from '../evaluate/random.ts';
+import { stochasticConversion } from '../evaluate/stochastic.ts';
+import { literalOf } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
 import { field, word } from '../text/attribute.ts';
-import { arrayOperand, expect, expectOperands, givenShape, wellFormed } from './check.ts';
+import {
+  arrayOperand,
+  expect,
+  expectKind,
+  expectOperands,
+  givenShape,
+  statedArray,
+  wellFormed,
+} from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
 
-/** Operations that make random bits. */
-export type Random = RngBitGenerator;
+/** Operations that make random bits or use them. */
+export type Random = RngBitGenerator | StochasticConvert;
 
 /**
- * Random bits of the generator Philox 4×32-10 (numerics/random.ts). Operand: the state, u32[4] =
- * (key0, key1, counter0, counter1). Result: the tuple (next state, random bits as u32).
+ * Random bits. Operand: the state of the generator, u32[4] or u64[2]; for Philox, also u64[3]. A
+ * state has a key and a counter (evaluate/random.ts). Result: the tuple (next state, random bits).
+ * The bits have an integer type. Integers of less than 32 bits are the lower bits of u32.
+ *
+ * The algorithms are Philox 4×32-10 (numerics/random.ts) and Threefry 2×32-20
+ * (numerics/threefry.ts). `rng_default` is Philox.
  */
 export interface RngBitGenerator extends InstructionBase<'rng-bit-generator', Shape> {
-  readonly algorithm: 'rng_philox';
+  readonly algorithm: RngAlgorithm;
 }
+
+/** Name of a generator of random bits. */
+export type RngAlgorithm = (typeof algorithms)[number];
+
+const algorithms = ['rng_philox', 'rng_three_fry', 'rng_default'] as const;
+
+/**
+ * A float x rounded at random to one of the two neighbours of x in another type. Operands: x, and
+ * random bits, as unsigned integers as wide as x. See {@link stochasticConversion}.
+ */
+export interface StochasticConvert extends InstructionBase<'stochastic-convert'> {}
 
 const rngBitGenerator: Definition<RngBitGenerator> = {
   family: 'random',
-  attributes: [field('algorithm', 'algorithm', word(['rng_philox']))],
+  attributes: [field('algorithm', 'algorithm', word(algorithms))],
   infer: rngShape,
-  evaluate: ({ shape }, [state]) => randomBits(shape, literalOf(state!)),
+  evaluate: (it, [state]) => randomBitsOf(it, literalOf(state!)),
+};
+
+const stochasticConvert: Definition<StochasticConvert> = {
+  family: 'elementwise',
+  infer: stochasticConvertShape,
+  evaluate: ({ shape }, [x, random]) => {
+    const value = literalOf(x!);
+    const convert = stochasticConversion(value.shape.type, shape.type);
+    return mapped(shape, [value, literalOf(random!)], convert);
+  },
 };
 
 /** Definitions of {@link Random}. */
-export const randomDefinitions: DefinitionsOf<Random> = { 'rng-bit-generator': rngBitGenerator };
+export const randomDefinitions: DefinitionsOf<Random> = {
+  'rng-bit-generator': rngBitGenerator,
+  'stochastic-convert': stochasticConvert,
+};
 
 function rngShape(it: Draft<RngBitGenerator>): Shape {
   expectOperands(it, 1);
-  const state = arrayShape('u32', [4]);
-  expect(it, sameShape(arrayOperand(it, 0), state), 'a state u32[4]');
+  const state = arrayOperand(it, 0);
+  const counters = it.algorithm === 'rng_three_fry' ? [2] : [2, 3];
+  const states = [arrayShape('u32', [4]), ...counters.map((n) => arrayShape('u64', [n]))];
+  const isState = states.some((shape) => sameShape(state, shape));
+  expect(it, isState, `a state ${states.map(shapeText).join(' or ')} for ${it.algorithm}`);
   const shape = givenShape(it);
   const [next, bits] = shape.type === 'tuple' ? shape.elements : [];
   const fits =
@@ -47,33 +87,24 @@ function rngShape(it: Draft<RngBitGenerator>): Shape {
     shape.elements.length === 2 &&
     next !== undefined &&
     sameShape(next, state) &&
-    bits?.type === 'u32';
-  expect(it, fits, `a result (u32[4], u32[...]), not ${shapeText(shape)}`);
+    bits !== undefined &&
+    isArray(bits);
+  expect(it, fits, `a result (${shapeText(state)}, bits), not ${shapeText(shape)}`);
+  expectKind(it, 'integer', bits);
   return wellFormed(it, shape);
 }
 
-/**
- * Computes random bits and the next state of the generator. A state has four words: two words of a
- * key, then the lower and the upper word of a counter c of 64 bits. Philox makes a block of four
- * random words from the key and a counter of 128 bits. The upper 64 bits of that counter are always
- * 0 here. Block b of the result comes from the counter c + b, with b from 0. In the next state, c
- * is greater by the number of blocks.
- */
-function randomBits(shape: Shape, state: Literal): Value {
-  const drawn = shape.type === 'tuple' ? shape.elements[1] : undefined;
-  assert(drawn !== undefined && isArray(drawn), 'random bits are an array');
-  const count = elementCount(drawn);
-  const blocks = Math.ceil(count / 4);
-  const words = new Uint32Array(4 * blocks);
-  const [key0, key1, low, high] = [0, 1, 2, 3].map((i) => valueAt(state, i)) as Quad;
-  for (let b = 0; b < blocks; b++) {
-    const carry = Math.floor((low + b) / 2 ** 32);
-    philoxInto(words, 4 * b, (low + b) >>> 0, (high + carry) >>> 0, 0, 0, key0, key1);
-  }
-  const data = words.slice(0, count);
-  const end = low + blocks;
-  const next = [key0, key1, end >>> 0, (high + Math.floor(end / 2 ** 32)) >>> 0];
-  return [literal('u32', [4], next), { shape: arrayShape('u32', drawn.dims), data }];
+function stochasticConvertShape(it: Draft<StochasticConvert>): Shape {
+  expectOperands(it, 2);
+  const x = arrayOperand(it, 0);
+  const random = arrayOperand(it, 1);
+  expectKind(it, 'float', x);
+  const { bits } = elementTypes[x.type];
+  const { kind, bits: width } = elementTypes[random.type];
+  expect(it, kind === 'unsigned' && width === bits, `random bits as u${bits}, not ${random.type}`);
+  expect(it, sameDims(x.dims, random.dims), 'random bits of the size of the value');
+  const shape = statedArray(it);
+  expect(it, sameDims(x.dims, shape.dims), `the size of ${shapeText(shape)}`);
+  expectKind(it, 'signed', shape);
+  return shape;
 }
-
-type Quad = [number, number, number, number];

@@ -1,0 +1,65 @@
+import {
+  type ElementType,
+  elementTypes,
+  type Scalar,
+  type StoredBigints,
+  type StoredNumbers,
+} from '../../numerics/element-type.ts';
+import { storedOf } from '../../numerics/literal.ts';
+
+/**
+ * Returns the function that rounds a float x to another type at random. x lies between two
+ * neighbouring values of the type. With a random integer r of w bits, the one further from 0 is taken
+ * if r < ⌊d · 2^w⌋, where d is the distance of x from the other one, in units of the distance of the
+ * two. [XLA, stochastic_convert_decomposer.cc]
+ *
+ * A NaN becomes 0 in an integer type. x beyond the range of an integer type becomes its least or
+ * greatest value. x beyond the largest finite float becomes what `convert` makes of it.
+ */
+export function stochasticConversion(
+  from: ElementType,
+  to: ElementType,
+): (x: Scalar, random: Scalar) => Scalar {
+  const scale = 2 ** elementTypes[from].bits;
+  const isUp = (part: number, random: Scalar): boolean => random < Math.floor(part * scale);
+  const stored = storedOf(to);
+  const { range } = stored;
+  if (stored.isWide || range !== undefined) {
+    const round = toInteger(stored.isWide ? stored.range : range!, isUp);
+    return stored.isWide ? round : (x, random) => Number(round(x, random));
+  }
+  return toFloat(stored, isUp);
+}
+
+/** True if a number between two others, of which `part` is its place, becomes the further one. */
+type IsUp = (part: number, random: Scalar) => boolean;
+
+function toInteger(
+  { least, most }: StoredBigints['range'] | NonNullable<StoredNumbers['range']>,
+  isUp: IsUp,
+): (x: Scalar, random: Scalar) => Scalar {
+  return (given, random) => {
+    const x = Number(given);
+    if (Number.isNaN(x)) return BigInt(0);
+    if (x >= Number(most)) return BigInt(most);
+    if (x <= Number(least)) return BigInt(least);
+    const whole = Math.floor(Math.abs(x));
+    const rounded = BigInt(whole) + BigInt(isUp(Math.abs(x) - whole, random));
+    return x < 0 ? -rounded : rounded;
+  };
+}
+
+function toFloat(to: StoredNumbers, isUp: IsUp): (x: Scalar, random: Scalar) => number {
+  return (given, random) => {
+    const x = Number(given);
+    const magnitude = Math.abs(x);
+    const code = to.encode(magnitude);
+    const nearest = to.decode(code);
+    if (Number.isNaN(nearest) || nearest === magnitude) return to.decode(to.encode(x));
+    const below = nearest < magnitude ? code : code - 1;
+    const [low, high] = [to.decode(below), to.decode(below + 1)];
+    if (!Number.isFinite(high)) return to.decode(to.encode(x));
+    const rounded = isUp((magnitude - low) / (high - low), random) ? high : low;
+    return x < 0 ? -rounded : rounded;
+  };
+}
