@@ -80,7 +80,8 @@ export function loadHost(task: WorkerTask, { heartbeat, clock, plainCode }: Host
   const now = probe?.now ?? clock;
   let firstBucket = 0;
   const loaded = programs.map(({ executable }, program): Loaded => {
-    const cores = new CloudTpuCores(executable, at(places.arenas, program), units);
+    const firstReplica = tpu * executable.cores;
+    const cores = new CloudTpuCores(executable, at(places.arenas, program), units, firstReplica);
     heartbeat.beat();
     const ici = iciPort(() => joined(allReduce), firstBucket, now, waitMsLimit);
     firstBucket += executable.buckets.length;

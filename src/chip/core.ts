@@ -40,9 +40,9 @@ export class CloudTpuCores {
 
   /**
    * Loads `executable` into the shared memory of `units`, at byte address `base` (a multiple of
-   * 64).
+   * 64). `firstReplica` is the number of the first core among the replicas.
    */
-  constructor(executable: Executable, base: number, units: CoreUnits) {
+  constructor(executable: Executable, base: number, units: CoreUnits, firstReplica = 0) {
     assert(base % 64 === 0, `arena at ${base}, not aligned to 64`);
     const map = mapMemory(executable);
     const available = units.memory.buffer.byteLength;
@@ -60,7 +60,7 @@ export class CloudTpuCores {
     const other = withSwappedParameters(executable);
     this.#roles = [executable, other];
     writeTables(executable, map, base, new Int32Array(units.memory.buffer));
-    this.#writeConstants();
+    this.#writeConstants(firstReplica);
     const loops = instantiate(executable.code, units.memory);
     const operations = (role: Executable): readonly Operation[] =>
       resolveAll({ executable: role, map, base, loops, units });
@@ -172,15 +172,20 @@ export class CloudTpuCores {
     return this.#base + it.offset + copy * it.stride;
   }
 
-  #writeConstants(): void {
+  #writeConstants(firstReplica: number): void {
     const { executable } = this;
     for (const { buffer, data } of executable.constants) {
       const { copies } = bufferOf(executable, buffer);
       for (let copy = 0; copy < copyCount(executable, copies); copy++) {
-        this.#bytes.set(data, this.#address(buffer, copy));
+        const bytes = data === 'replica-id' ? bytesOfU32(firstReplica + copy) : data;
+        this.#bytes.set(bytes, this.#address(buffer, copy));
       }
     }
   }
+}
+
+function bytesOfU32(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
 }
 
 /**

@@ -6,9 +6,10 @@ import type {
   HloInstruction,
   HloModule,
   Parameter,
+  ReplicaId,
 } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
-import type { Copies, Executable, Phase } from '../isa/executable.ts';
+import type { ConstantData, Copies, Executable, Phase } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { bytesOf } from '../numerics/literal.ts';
@@ -73,7 +74,7 @@ class Lowering implements StepWriter {
   readonly #values: Map<HloInstruction, readonly Value[]> = new Map();
   readonly #steps: Step[] = [];
   readonly #parameters: readonly Value[];
-  readonly #constants: { value: Value; data: Uint8Array }[] = [];
+  readonly #constants: { value: Value; data: ConstantData }[] = [];
   readonly #fusedLoops: FusedLoop[] = [];
   readonly #functions: Map<string, number> = new Map();
   readonly #tables: TableSet = new TableSet();
@@ -170,6 +171,12 @@ class Lowering implements StepWriter {
   constant(it: Constant): Value {
     const value = this.fresh(it, it.value.shape, 'constant', 'shared');
     this.#constants.push({ value, data: bytesOf(it.value).slice() });
+    return value;
+  }
+
+  replicaId(it: ReplicaId): Value {
+    const value = this.fresh(it, it.shape, 'constant', 'core');
+    this.#constants.push({ value, data: 'replica-id' });
     return value;
   }
 

@@ -1,4 +1,11 @@
-import type { Buffer, BufferId, Copies, Instruction, Phase } from '../isa/executable.ts';
+import type {
+  Buffer,
+  BufferId,
+  ConstantData,
+  Copies,
+  Instruction,
+  Phase,
+} from '../isa/executable.ts';
 import { type ArrayShape, byteCount } from '../numerics/shape.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 
@@ -43,7 +50,7 @@ export interface Program {
    * the last step.
    */
   readonly parameters: readonly Value[];
-  readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
+  readonly constants: readonly { readonly value: Value; readonly data: ConstantData }[];
   /**
    * The caller reads the results after the last step. `results[i]` is the value of array i of the
    * root tuple, and `resultShapes[i]` is the shape of array i. The value may have another shape,

@@ -63,10 +63,14 @@ function expectationsOf(
 
 /**
  * Longest time, in ms, from a fault that stops a run to the next commit. The slowest case is a
- * worker that hangs while it loads. After 60 s this worker counts as lost, and its replacement has
- * 10 s to join. The limit is 5 s longer than both together.
+ * worker that hangs while it loads. After 60 s this worker counts as lost, in processes and
+ * containers after 120 s. Its replacement has 10 s to join. The limit is 5 s longer than both
+ * together.
  */
-const haltMsLimit = 75_000;
+const haltMsLimit: Readonly<Record<Ground, number>> = {
+  ...{ sim: 75_000, threads: 75_000 },
+  ...{ processes: 135_000, containers: 135_000 },
+};
 
 /**
  * Longest time, in ms, from a fault in a step to the next commit. In a simulation two cases are the
@@ -86,7 +90,7 @@ const spareMsLimit = { simulated: 5000, real: 30_000 } as const;
 export function progressMsLimit(faults: readonly Fault[], ground: Ground): number {
   const clock = ground === 'sim' ? 'simulated' : 'real';
   const limitOf = ({ at }: Fault): number =>
-    'step' in at ? haltInStepMsLimit[clock] : haltMsLimit;
+    'step' in at ? haltInStepMsLimit[clock] : haltMsLimit[ground];
   const spareMs: number = spareMsLimit[clock];
   return faults.reduce((sum, fault) => sum + limitOf(fault) + lastingMs(fault), spareMs);
 }

@@ -22,7 +22,12 @@ export function batchNormTraining(
   { epsilon, featureIndex }: BatchNormOptions,
 ): BatchNormTraining {
   const operands = [x, scale, offset];
-  return make<BatchNormTraining>({ opcode: 'batch-norm-training', operands, epsilon, featureIndex });
+  return make<BatchNormTraining>({
+    opcode: 'batch-norm-training',
+    operands,
+    epsilon,
+    featureIndex,
+  });
 }
 
 /** Normalizes each feature of x with a given mean and variance. */

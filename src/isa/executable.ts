@@ -25,7 +25,7 @@ export interface Executable {
    * Constants of the program. Loading the program writes `data` into `buffer`, before the first
    * step.
    */
-  readonly constants: readonly { readonly buffer: BufferId; readonly data: Uint8Array }[];
+  readonly constants: readonly { readonly buffer: BufferId; readonly data: ConstantData }[];
   /**
    * One entry for each parameter, by index: the buffer of the parameter. All these buffers are
    * `shared` (one copy).
@@ -78,6 +78,12 @@ export type Copies = 'shared' | 'chip' | 'core';
 
 /** Index into `Executable.buffers`. */
 export type BufferId = number;
+
+/**
+ * Bytes of a constant, the same in all copies of its buffer. `replica-id` stands for the number of the
+ * replica, as u32; the buffer then has a copy for each core.
+ */
+export type ConstantData = Uint8Array | 'replica-id';
 
 /** Memory for one array. `copies` says how many copies of the array the emulator keeps. */
 export interface Buffer {

@@ -1,4 +1,5 @@
 import type {
+  BatchNorm,
   Convolution,
   Dot,
   HloComputation,
@@ -10,6 +11,8 @@ import type {
 import { postOrder } from '../../src/hlo/traverse.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
 import { type ArrayShape, isArray, product, stridesOf } from '../../src/numerics/shape.ts';
+import { batchNormF64 } from '../hlo/batch-norm-f64.ts';
+import { choleskyF64, matricesOf, solveF64, transposed } from '../hlo/linear-algebra-f64.ts';
 import { erfF64 } from '../numerics/erf-f64.ts';
 
 /** Values of an array of any element type, in row-major order. bf16 and f32 are not rounded. */
@@ -170,8 +173,24 @@ function compute(
       );
     case 'select-and-scatter':
       return scattered(it, inDims, a, b, c);
+    case 'cholesky':
+      return matricesOf(a, dims).flatMap((matrix) => {
+        const l = choleskyF64(it.isLower ? matrix : transposed(matrix));
+        return (it.isLower ? l : transposed(l)).flat();
+      });
+    case 'triangular-solve': {
+      const options = { ...it, isTransposed: it.transpose !== 'NO_TRANSPOSE' };
+      const triangles = matricesOf(a, inDims);
+      return matricesOf(b, dims).flatMap((matrix, k) =>
+        solveF64(triangles[k]!, matrix, options).flat(),
+      );
+    }
+    case 'batch-norm-inference':
+      return normOf(it, results)[0]!;
     case 'get-tuple-element': {
       const whole = it.operands[0]!;
+      if (whole.opcode === 'batch-norm-training' || whole.opcode === 'batch-norm-grad')
+        return normOf(whole, results)[it.index]!;
       if (whole.opcode === 'tuple' || whole.opcode === 'all-reduce')
         return results.get(whole.operands[it.index]!)!;
       throw new Error(`no element of ${whole.opcode}`);
@@ -179,6 +198,14 @@ function compute(
     default:
       throw new Error(`not interpreted: ${it.opcode}`);
   }
+}
+
+function normOf(it: BatchNorm, results: ReadonlyMap<HloInstruction, Values>): Values[] {
+  const { dims } = it.operands[0]!.shape as ArrayShape;
+  return batchNormF64(
+    { ...it, dims },
+    it.operands.map((x) => results.get(x)!),
+  );
 }
 
 function holds(direction: string, a: number, b: number): boolean {

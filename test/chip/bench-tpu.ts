@@ -23,6 +23,8 @@ export interface BenchTpu {
 export interface BenchOptions {
   readonly fidelity?: 'fast' | 'systolic';
   readonly rowsPerCall?: number;
+  /** Number of the first core among the replicas. Default: 0. */
+  readonly firstReplica?: number;
 }
 
 export function benchTpu(executable: Executable, options: BenchOptions = {}): BenchTpu {
@@ -39,7 +41,7 @@ export function benchTpu(executable: Executable, options: BenchOptions = {}): Be
       : fastMxu(memory, { relaxed: enableRelaxedSimd() }, workspace);
   const rows = options.rowsPerCall ?? 1000;
   const units = { memory, mxu, vector: vectorUnit(memory), rowsPerCall: () => rows, plainCode };
-  const cores = new CloudTpuCores(executable, base, units);
+  const cores = new CloudTpuCores(executable, base, units, options.firstReplica);
   const phaseMs = new Float64Array(phases.length);
   let beats = 0;
   return {

@@ -57,7 +57,13 @@ class Machine {
     // results.
     this.#arena = new Uint8Array(executable.arenaBytes).fill(0xff);
     this.#sent = cores.map(() => []);
-    for (const { buffer, data } of executable.constants) this.#write(buffer, 0, data);
+    for (const { buffer, data } of executable.constants) {
+      if (data !== 'replica-id') this.#write(buffer, 0, data);
+      else
+        cores.forEach((_, core) => {
+          this.#write(buffer, core, new Uint8Array(Uint32Array.of(core).buffer));
+        });
+    }
     at(cores, 0).parameters.forEach((it, i) => {
       this.#write(at(executable.parameters, i), 0, bytesOf(it));
     });

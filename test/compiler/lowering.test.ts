@@ -110,12 +110,13 @@ describe('the work of an instruction on the vector unit', () => {
     const body = b.computation('body', [matrix], b.negate(sum));
     expect(flopsOf(b.fusion('reduce', [matrix], body))).toBe(24 + 3);
   });
-  test('is counted for opcodes that compute element by element, reduce, sort or call', () => {
+  test('is counted for opcodes that compute element by element, reduce, solve, sort or call', () => {
     const counted = opcodes.filter((opcode) => 'flops' in work[opcode]);
+    const reducing: readonly Family[] = ['reduction', 'normalization', 'linear-algebra'];
     const converts: readonly Opcode[] = ['convert', 'bitcast-convert'];
     const expected = opcodes.filter((opcode) => {
       const family = familyOf({ opcode });
-      return family === 'elementwise' ? !converts.includes(opcode) : family === 'reduction';
+      return family === 'elementwise' ? !converts.includes(opcode) : reducing.includes(family);
     });
     const calls = ['fusion', 'call', 'conditional', 'while', 'sort', 'topk'];
     expect(counted.toSorted()).toEqual([...expected, ...calls].toSorted());

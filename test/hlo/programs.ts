@@ -168,9 +168,7 @@ const floats: readonly ElementType[] = ['f32', 'bf16'];
 
 /** Opcodes that are drawn by default: those of which cores run programs. */
 const drawnOpcodes = (): readonly Opcode[] =>
-  (Object.keys(rules) as Opcode[]).filter(
-    (opcode) => !Object.hasOwn(collectiveRules, opcode) && opcode !== 'replica-id',
-  );
+  (Object.keys(rules) as Opcode[]).filter((opcode) => !Object.hasOwn(collectiveRules, opcode));
 
 function programOf(list: readonly number[], seed: number, given: ProgramOptions): Program {
   const options = {

@@ -4,30 +4,26 @@ import { bodiesOf, computationsOf, postOrder } from '../../hlo/traverse.ts';
 import { PodError } from '../../numerics/error.ts';
 import type { Lowerings } from './lowering.ts';
 
-/** Lowering of the operations that say where a program runs. */
+/**
+ * Lowering of the operations that say where a program runs. Loading the program writes the number of
+ * the replica into the memory of each core.
+ */
 export const identity: Lowerings<'replica-id' | 'partition-id'> = {
-  'replica-id': {
-    unit: (it) => {
-      throw noReplicaId(it);
-    },
-  },
+  'replica-id': { name: (it, to) => [to.replicaId(it)] },
   'partition-id': { name: (_, to) => [to.constant(scalar('u32', 0))] },
 };
 
 /**
- * Refuses an instruction with a computation that asks for the number of the replica. Plain code must
- * not run it, because a core does not know the number.
+ * Refuses an instruction if a computation that it calls asks for the number of the replica. Plain code
+ * must not run such an instruction, because it runs on all cores as if they were replica 0.
  */
 export function refuseReplicaId(it: HloInstruction): void {
   const called = new Set(bodiesOf(it).flatMap(computationsOf));
-  for (const { root } of called) {
-    const found = postOrder(root).find(({ opcode }) => opcode === 'replica-id');
-    if (found !== undefined) throw noReplicaId(found);
+  for (const { name, root } of called) {
+    if (!postOrder(root).some(({ opcode }) => opcode === 'replica-id')) continue;
+    const place = it.name === undefined ? it.opcode : `${it.opcode} ${it.name}`;
+    const found = `the computation ${name} of ${place} has one`;
+    const what = 'expected each replica-id in the entry computation';
+    throw new PodError('unsupported-program', `${what}, found that ${found}`);
   }
-}
-
-function noReplicaId(it: HloInstruction): PodError {
-  const name = it.name === undefined ? '' : ` at ${it.name}`;
-  const what = 'expected a program that does not need the number of its replica';
-  return new PodError('unsupported-program', `${it.opcode}${name}: ${what}: no core knows it`);
 }

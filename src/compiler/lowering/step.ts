@@ -6,6 +6,7 @@ import type {
   HloInstruction,
   InstructionOf,
   Opcode,
+  ReplicaId,
 } from '../../hlo/instruction.ts';
 import type { Copies, Phase } from '../../isa/executable.ts';
 import { type ArrayShape, isArray, type Shape } from '../../numerics/shape.ts';
@@ -34,6 +35,8 @@ export interface KnownValues {
   parameter(index: number): Value;
   /** Returns the value of a constant, and adds the data of the constant to the program. */
   constant(it: Constant): Value;
+  /** Returns the value that holds the number of the replica on each core. */
+  replicaId(it: ReplicaId): Value;
 }
 
 /**

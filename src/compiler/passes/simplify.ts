@@ -37,6 +37,7 @@ import {
   sameDims,
   sameShape,
 } from '../../numerics/shape.ts';
+import { variesByCore } from '../sharing.ts';
 
 /**
  * Simplifies instructions by algebra and folds constants. A rule applies only if every bit of the
@@ -137,12 +138,14 @@ function foldConstants(it: HloInstruction): HloInstruction | undefined {
 
 /**
  * True if an instruction becomes a constant when its operands are constants. An iota or a broadcast
- * stays, because it is shorter than the constant.
+ * stays, because it is shorter than the constant. So does a reduction whose computation gives another
+ * result on each core.
  */
 function isFoldable(it: HloInstruction): boolean {
   const family = familyOf(it);
   if (family === 'rearranging') return it.opcode !== 'iota' && it.opcode !== 'broadcast';
-  return family === 'elementwise' || it.opcode === 'reduce';
+  if (it.opcode === 'reduce') return !variesByCore([it]).has(it);
+  return family === 'elementwise';
 }
 
 function isSmall({ shape }: HloInstruction): boolean {

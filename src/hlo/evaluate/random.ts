@@ -20,8 +20,7 @@ export function randomBitsOf({ algorithm, shape }: RngBitGenerator, state: Liter
   const given = keyAndCounter(state, isPhilox);
   const { words, blocks } = isPhilox ? philoxWords(drawn, given) : threefryWords(drawn, given);
   const isWide = elementTypes[drawn.type].bits === 64;
-  const element = (i: number): Scalar =>
-    isWide ? wide(words(2 * i), words(2 * i + 1)) : words(i);
+  const element = (i: number): Scalar => (isWide ? wide(words(2 * i), words(2 * i + 1)) : words(i));
   return [advanced(state, given.counter(blocks)), literalFrom(drawn, element)];
 }
 

@@ -14,7 +14,8 @@ import { storedOf } from '../../numerics/literal.ts';
  * two. [XLA, stochastic_convert_decomposer.cc]
  *
  * A NaN becomes 0 in an integer type. x beyond the range of an integer type becomes its least or
- * greatest value. x beyond the largest finite float becomes what `convert` makes of it.
+ * greatest value. x beyond the largest finite float, or below the normal numbers of bf16, becomes what
+ * `convert` makes of it.
  */
 export function stochasticConversion(
   from: ElementType,
@@ -58,7 +59,8 @@ function toFloat(to: StoredNumbers, isUp: IsUp): (x: Scalar, random: Scalar) => 
     if (Number.isNaN(nearest) || nearest === magnitude) return to.decode(to.encode(x));
     const below = nearest < magnitude ? code : code - 1;
     const [low, high] = [to.decode(below), to.decode(below + 1)];
-    if (!Number.isFinite(high)) return to.decode(to.encode(x));
+    const isBetween = low < magnitude && magnitude < high && high < Infinity;
+    if (!isBetween) return to.decode(to.encode(x));
     const rounded = isUp((magnitude - low) / (high - low), random) ? high : low;
     return x < 0 ? -rounded : rounded;
   };

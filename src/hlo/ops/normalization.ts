@@ -1,5 +1,12 @@
 import { at } from '../../numerics/assert.ts';
-import { type ArrayShape, arrayShape, type Shape, sameShape, shapeText, tupleShape } from '../../numerics/shape.ts';
+import {
+  type ArrayShape,
+  arrayShape,
+  type Shape,
+  sameShape,
+  shapeText,
+  tupleShape,
+} from '../../numerics/shape.ts';
 import { batchNormOf } from '../evaluate/batch-norm.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
@@ -96,7 +103,10 @@ function checked(it: Draft<BatchNorm>, { perFeature, whole }: Sizes): ArrayShape
   expect(it, isInside, `feature_index below ${rank}, not ${featureIndex}`);
   expect(it, epsilon >= 0, `epsilon of 0 or more, not ${epsilon}`);
   const feature = featureShape(x, featureIndex);
-  for (const [operands, shape] of [[perFeature, feature], [whole, x]] as const) {
+  for (const [operands, shape] of [
+    [perFeature, feature],
+    [whole, x],
+  ] as const) {
     for (const i of operands) {
       expect(it, sameShape(arrayOperand(it, i), shape), `${shapeText(shape)} as operand ${i}`);
     }
