@@ -29,6 +29,7 @@ import {
 import { convolutionRule, dotRule } from './contraction.ts';
 import { callRule, conditionalRule, optBarrierRule, scalarMapRule } from './control.ts';
 import { filled, like } from './fill.ts';
+import { dynamicSliceRule, dynamicUpdateSliceRule } from './indexed.ts';
 import { choleskyRule, triangularSolveRule } from './linear-algebra.ts';
 import { batchNormRule, batchNormTrainingRule } from './normalization.ts';
 import { sortRule, topkRule } from './ordering.ts';
@@ -168,6 +169,9 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   tuple: { leaves: tupleRule },
   'get-tuple-element': { leaves: getTupleElementRule },
   fusion: { none: 'fusions are made by the compiler, after derivatives' },
+
+  'dynamic-slice': { rule: dynamicSliceRule },
+  'dynamic-update-slice': { rule: dynamicUpdateSliceRule },
 
   sort: { leaves: sortRule },
   topk: { leaves: topkRule },

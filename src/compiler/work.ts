@@ -111,6 +111,9 @@ export const work: { readonly [O in Opcode]: Work<O> } = {
   'get-tuple-element': names,
   fusion: perCall,
 
+  'dynamic-slice': moves,
+  'dynamic-update-slice': moves,
+
   sort: {
     flops: ({ operands: [x], dimension, body }) => comparisons(x!, dimension) * flopsOfBody(body),
   },

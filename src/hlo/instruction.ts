@@ -6,6 +6,7 @@ import type { Control } from './ops/control.ts';
 import type { Elementwise } from './ops/elementwise.ts';
 import type { Host } from './ops/host.ts';
 import type { Identity } from './ops/identity.ts';
+import type { Indexed } from './ops/indexed.ts';
 import type { Leaf, Parameter } from './ops/leaf.ts';
 import type { LinearAlgebra } from './ops/linear-algebra.ts';
 import type { Normalization } from './ops/normalization.ts';
@@ -35,6 +36,7 @@ export type { Call, Conditional, OptBarrier, ScalarMap, While } from './ops/cont
 export type { Clamp, Compare, Convert, ReducePrecision, Select } from './ops/elementwise.ts';
 export type { AfterAll, Infeed, Outfeed } from './ops/host.ts';
 export type { PartitionId, ReplicaId } from './ops/identity.ts';
+export type { DynamicSlice, DynamicUpdateSlice } from './ops/indexed.ts';
 export type { Constant, Parameter } from './ops/leaf.ts';
 export type { Cholesky, TriangularSolve } from './ops/linear-algebra.ts';
 export type {
@@ -78,6 +80,7 @@ export type HloInstruction =
   | Host
   | Structure
   | Ordering
+  | Indexed
   | Control
   | Normalization
   | LinearAlgebra

@@ -8,6 +8,7 @@ import type { Definition, ReplicaValues } from './ops/definition.ts';
 import { elementwiseDefinitions } from './ops/elementwise.ts';
 import { hostDefinitions } from './ops/host.ts';
 import { identityDefinitions } from './ops/identity.ts';
+import { indexedDefinitions } from './ops/indexed.ts';
 import { leafDefinitions } from './ops/leaf.ts';
 import { linearAlgebraDefinitions } from './ops/linear-algebra.ts';
 import { normalizationDefinitions } from './ops/normalization.ts';
@@ -31,6 +32,7 @@ const definitions: { readonly [O in Opcode]: Definition<InstructionOf<O>> } = {
   ...hostDefinitions,
   ...structureDefinitions,
   ...orderingDefinitions,
+  ...indexedDefinitions,
   ...controlDefinitions,
   ...normalizationDefinitions,
   ...linearAlgebraDefinitions,

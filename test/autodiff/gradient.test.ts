@@ -86,12 +86,15 @@ const runs = { numRuns: 40 };
 /** Collectives of several replicas. test/hlo/collective.test.ts holds their derivatives. */
 const ofReplicas = ['all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute'] as const;
 
+/** Slices at computed places. test/hlo/indexed.test.ts holds their derivatives. */
+const ofPlaces = ['dynamic-slice', 'dynamic-update-slice'] as const;
+
 /** Other opcodes. test/autodiff/algebra.test.ts holds their derivatives. */
 const ofAlgebra = ['cholesky', 'triangular-solve', 'stochastic-convert'] as const;
 
 afterTests(() => {
   const withRule = Object.entries(rules).flatMap(([opcode, it]) => ('rule' in it ? [opcode] : []));
-  const held = new Set<string>([...derived, ...ofReplicas, ...ofAlgebra]);
+  const held = new Set<string>([...derived, ...ofReplicas, ...ofPlaces, ...ofAlgebra]);
   expect(withRule.filter((opcode) => !held.has(opcode))).toEqual([]);
 });
 

@@ -12,6 +12,7 @@ import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import { type Direction, linkCount, linkName, podTorus } from '../../src/fabric/torus.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import * as b from '../../src/hlo/build.ts';
+import { replicaId } from '../../src/hlo/build-random.ts';
 import { digest, digestText } from '../../src/numerics/digest.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { arrayShape } from '../../src/numerics/shape.ts';
@@ -80,6 +81,20 @@ describe('steps of a pod of threads', () => {
     for (const { outfeed } of reports) {
       expect(floatsOf(outfeed[0]!)).toEqual(start.map((value) => Math.trunc(value) + 0));
     }
+  });
+
+  test('tell each core the number of its replica', async () => {
+    const weights = b.parameter(0, arrayShape('f32', [weightCount, 1]));
+    const sent = b.outfeed(b.convert(replicaId(), 'f32'), b.afterAll());
+    const executable = compile(b.module('numbered', [weights], sent), { cores: 8 });
+    const topology = { columns: 2, rows: 1 };
+    const pod = await open({ topology, mxu: 'fast', programs: [{ executable, digested: 1 }] });
+    await pod.writeParameters(0, [bytesOf(start)]);
+    const { reports } = await pod.step(0);
+    expect(reports.map(({ outfeed }) => [...floatsOf(outfeed[0]!)])).toEqual([
+      [0, 1, 2, 3, 4, 5, 6, 7],
+      [8, 9, 10, 11, 12, 13, 14, 15],
+    ]);
   });
 
   test('move the bytes over each link that the formula states', async () => {

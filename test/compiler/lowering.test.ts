@@ -12,6 +12,7 @@ import {
   type Opcode,
   unaryOpcodes,
 } from '../../src/hlo/instruction.ts';
+import type { Family } from '../../src/hlo/ops/definition.ts';
 import { familyOf, opcodes, typesOf } from '../../src/hlo/ops.ts';
 import { at } from '../../src/numerics/assert.ts';
 import { coreTypes, type ElementType } from '../../src/numerics/element-type.ts';

@@ -108,7 +108,8 @@ function stepOf(builder: Draws, shape: ArrayShape): HloComputation {
   return b.computation(builder.named('step'), [x], root);
 }
 
-function shapeOf({ shape }: HloInstruction): ArrayShape {
+/** Returns the shape of an instruction that is an array (asserted). */
+export function shapeOf({ shape }: HloInstruction): ArrayShape {
   assert(isArray(shape), 'the pool holds arrays');
   return shape;
 }

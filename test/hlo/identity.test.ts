@@ -40,7 +40,7 @@ function inLoop(): HloInstruction {
 function inReduction(): HloInstruction {
   const [p, q] = [0, 1].map((i) => b.parameter(i, u32));
   const body = b.computation('join', [p!, q!], b.add(b.add(p!, q!), replicaId()));
-  return b.reduce(b.constant(literal('u32', [2], [1, 1])), b.scalar('u32', 0), [0], body);
+  return b.reduce(b.constant(literal('u32', [2], [1, 2])), b.scalar('u32', 0), [0], body);
 }
 
 describe('replica-id', () => {
@@ -55,7 +55,7 @@ describe('replica-id', () => {
 
   test('is the number of the replica in a loop and in a reduction', () => {
     expect(run(inLoop())).toEqual([[6], [6], [8]]);
-    expect(run(inReduction())).toEqual([[2], [4], [6]]);
+    expect(run(inReduction())).toEqual([[3], [5], [7]]);
   });
 
   test('differs between cores, and equal ones are joined', () => {

@@ -35,6 +35,7 @@ import {
 import { algebraRules } from './algebra-programs.ts';
 import { collectiveRules } from './collective-programs.ts';
 import { controlRules } from './control-programs.ts';
+import { indexedRules } from './indexed-programs.ts';
 
 export interface ProgramOptions {
   /**
@@ -476,7 +477,9 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   },
   'rng-bit-generator': (builder) => {
     const state = builder.like(arrayShape('u32', [4]));
-    const result = b.rngBitGenerator(state, arrayShape('u32', builder.dims(2)));
+    const bits = arrayShape('u32', builder.dims(2));
+    const algorithm = at(['rng_philox', 'rng_three_fry', 'rng_default'] as const, builder.draw(3));
+    const result = b.rngBitGenerator(state, bits, algorithm);
     return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
   },
   'all-reduce': (builder) => {
@@ -522,6 +525,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   ...controlRules,
   ...collectiveRules,
   ...algebraRules,
+  ...indexedRules,
 };
 
 function fusionOf(builder: Builder): HloInstruction {

@@ -65,6 +65,17 @@ const ofXla: readonly (readonly [
     [1n],
     [0xb0f4215b, 0xb3d7494, 0xaaa4d889, 0xe19a60b4, 0xacf8c4dc, 0x6b35c4f4],
   ],
+  [
+    fry,
+    two,
+    'u32',
+    [2, 4],
+    [2n],
+    [
+      ...[0xb0f4215b, 0xb3d7494, 0xaaa4d889, 0x75a52907],
+      ...[0xe19a60b4, 0xacf8c4dc, 0x6b35c4f4, 0xd3dd8613],
+    ],
+  ],
   [fry, two, 'u32', [3, 1], [0n], [0xb0f4215b, 0xe19a60b4, 0xb3d7494]],
   [
     fry,

@@ -7,6 +7,7 @@ import { conversion } from './conversion.ts';
 import { elementwise } from './elementwise.ts';
 import { host } from './host.ts';
 import { identity } from './identity.ts';
+import { indexed } from './indexed.ts';
 import { leaf } from './leaf.ts';
 import { linearAlgebra } from './linear-algebra.ts';
 import type { Lowering, Lowerings } from './lowering.ts';
@@ -34,6 +35,7 @@ export const lowerings: Lowerings<Opcode> = {
   ...host,
   ...structure,
   ...ordering,
+  ...indexed,
   ...control,
   ...normalization,
   ...linearAlgebra,

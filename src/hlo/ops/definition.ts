@@ -29,6 +29,7 @@ export type Definition<I extends HloInstruction = HloInstruction> = Traits<I> & 
  * - `host`: exchanges data with the host, in the order of tokens;
  * - `structure`: makes tuples, takes them apart, or runs a fused loop;
  * - `ordering`: moves elements to places that follow from their values;
+ * - `indexed`: moves elements from or to places that operands give;
  * - `control`: decides which computation runs, how often, and when;
  * - `normalization`: normalizes the features of an array;
  * - `linear-algebra`: decomposes matrices, or solves systems of equations.
@@ -44,6 +45,7 @@ export type Family =
   | 'host'
   | 'structure'
   | 'ordering'
+  | 'indexed'
   | 'control'
   | 'normalization'
   | 'linear-algebra';
