@@ -29,6 +29,7 @@ import {
 import { convolutionRule, dotRule } from './contraction.ts';
 import { callRule, conditionalRule, optBarrierRule, scalarMapRule } from './control.ts';
 import { filled, like } from './fill.ts';
+import { gatherRule, scatterRule } from './gather.ts';
 import { dynamicSliceRule, dynamicUpdateSliceRule } from './indexed.ts';
 import { choleskyRule, triangularSolveRule } from './linear-algebra.ts';
 import { batchNormRule, batchNormTrainingRule } from './normalization.ts';
@@ -172,6 +173,8 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
 
   'dynamic-slice': { rule: dynamicSliceRule },
   'dynamic-update-slice': { rule: dynamicUpdateSliceRule },
+  gather: { rule: gatherRule },
+  scatter: { rule: scatterRule },
 
   sort: { leaves: sortRule },
   topk: { leaves: topkRule },

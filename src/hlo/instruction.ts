@@ -4,6 +4,7 @@ import type { Collective } from './ops/collective.ts';
 import type { Contraction } from './ops/contraction.ts';
 import type { Control } from './ops/control.ts';
 import type { Elementwise } from './ops/elementwise.ts';
+import type { Gathering } from './ops/gather.ts';
 import type { Host } from './ops/host.ts';
 import type { Identity } from './ops/identity.ts';
 import type { Indexed } from './ops/indexed.ts';
@@ -34,6 +35,7 @@ export type {
 } from './ops/contraction.ts';
 export type { Call, Conditional, OptBarrier, ScalarMap, While } from './ops/control.ts';
 export type { Clamp, Compare, Convert, ReducePrecision, Select } from './ops/elementwise.ts';
+export type { Gather, Placement, Scatter } from './ops/gather.ts';
 export type { AfterAll, Infeed, Outfeed } from './ops/host.ts';
 export type { PartitionId, ReplicaId } from './ops/identity.ts';
 export type { DynamicSlice, DynamicUpdateSlice } from './ops/indexed.ts';
@@ -81,6 +83,7 @@ export type HloInstruction =
   | Structure
   | Ordering
   | Indexed
+  | Gathering
   | Control
   | Normalization
   | LinearAlgebra

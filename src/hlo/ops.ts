@@ -6,6 +6,7 @@ import { contractionDefinitions } from './ops/contraction.ts';
 import { controlDefinitions } from './ops/control.ts';
 import type { Definition, ReplicaValues } from './ops/definition.ts';
 import { elementwiseDefinitions } from './ops/elementwise.ts';
+import { gatheringDefinitions } from './ops/gather.ts';
 import { hostDefinitions } from './ops/host.ts';
 import { identityDefinitions } from './ops/identity.ts';
 import { indexedDefinitions } from './ops/indexed.ts';
@@ -33,6 +34,7 @@ const definitions: { readonly [O in Opcode]: Definition<InstructionOf<O>> } = {
   ...structureDefinitions,
   ...orderingDefinitions,
   ...indexedDefinitions,
+  ...gatheringDefinitions,
   ...controlDefinitions,
   ...normalizationDefinitions,
   ...linearAlgebraDefinitions,

@@ -86,8 +86,8 @@ const runs = { numRuns: 40 };
 /** Collectives of several replicas. test/hlo/collective.test.ts holds their derivatives. */
 const ofReplicas = ['all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute'] as const;
 
-/** Slices at computed places. test/hlo/indexed.test.ts holds their derivatives. */
-const ofPlaces = ['dynamic-slice', 'dynamic-update-slice'] as const;
+/** Places that are computed. test/hlo/{indexed,gather}.test.ts hold these derivatives. */
+const ofPlaces = ['dynamic-slice', 'dynamic-update-slice', 'gather', 'scatter'] as const;
 
 /** Other opcodes. test/autodiff/algebra.test.ts holds their derivatives. */
 const ofAlgebra = ['cholesky', 'triangular-solve', 'stochastic-convert'] as const;

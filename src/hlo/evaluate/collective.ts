@@ -2,7 +2,7 @@ import { at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
 import { type Literal, storage, writable } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, shapeText, stridesOf } from '../../numerics/shape.ts';
-import { forEachIndex, gathered } from './value.ts';
+import { forEachIndex, gathered, wordsOf } from './value.ts';
 
 /*
  * Values of collectives within one group. An argument `values` has one array for each member of the
@@ -16,11 +16,12 @@ export function joined(shape: ArrayShape, values: readonly Literal[], dimension:
   expectWhole(shape, size * values.length, dimension, values.length);
   const strides = stridesOf(dims);
   const data = storage(shape.type, elementCount(shape));
-  const into = writable(data);
+  const into = writable(wordsOf({ data }));
+  const words = values.map(wordsOf);
   forEachIndex(shape.dims, (index, flat) => {
     const member = Math.floor(index[dimension]! / size);
     const from = index.reduce((sum, n, d) => sum + n * strides[d]!, 0);
-    into[flat] = values[member]!.data[from - member * size * strides[dimension]!]!;
+    into[flat] = words[member]![from - member * size * strides[dimension]!]!;
   });
   return { shape, data };
 }

@@ -1,7 +1,7 @@
 import { at } from '../../numerics/assert.ts';
 import { type Literal, scalarAt, writable } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
-import { forEachIndex, gathered } from './value.ts';
+import { forEachIndex, gathered, wordsOf } from './value.ts';
 
 /*
  * Slices whose place is computed at run time. The start along each dimension is clamped, so that the
@@ -24,9 +24,10 @@ export function dynamicUpdateSliceOf(
   starts: readonly Literal[],
 ): Literal {
   const data = operand.data.slice();
-  const into = writable(data);
+  const into = writable(wordsOf({ data }));
+  const words = wordsOf(update);
   placesOf(operand.shape, update.shape, starts).forEach((place, i) => {
-    into[place] = update.data[i]!;
+    into[place] = words[i]!;
   });
   return { shape: operand.shape, data };
 }

@@ -1,0 +1,118 @@
+import { at } from '../../numerics/assert.ts';
+import type { Scalar } from '../../numerics/element-type.ts';
+import { type Literal, literalFrom, scalarAt, scalarsOf } from '../../numerics/literal.ts';
+import { elementCount, stridesOf } from '../../numerics/shape.ts';
+import type { Gather, Placement, Scatter } from '../instruction.ts';
+import type { ScalarBody } from './reduce.ts';
+import { forEachIndex, gathered } from './value.ts';
+
+/** Evaluates a gather. A window that would begin or end outside of the operand is moved inside. */
+export function gatherOf(it: Gather, operand: Literal, indices: Literal): Literal {
+  const { dims } = operand.shape;
+  const startOf = windowStarts(it, it.shape.dims.length, dims, indices);
+  const offsetOf = windowOffsets(it, dims);
+  const strides = stridesOf(dims);
+  const from = new Float64Array(elementCount(it.shape));
+  forEachIndex(it.shape.dims, (index, flat) => {
+    const start = startOf(index);
+    const offset = offsetOf(index);
+    from[flat] = dims.reduce((place, size, d) => {
+      const last = size - at(it.sizes, d);
+      return place + (Math.min(Math.max(start[d]!, 0), last) + offset[d]!) * strides[d]!;
+    }, 0);
+  });
+  return gathered(it.shape, operand, from);
+}
+
+/**
+ * Evaluates a scatter of one or more operands. The updates are taken in row-major order. Updates of
+ * a window that would begin or end outside of the operand are skipped.
+ */
+export function scatterOf(
+  it: Scatter,
+  operands: readonly Literal[],
+  indices: Literal,
+  updates: readonly Literal[],
+  body: ScalarBody,
+): readonly Literal[] {
+  const { dims } = at(operands, 0).shape;
+  const first = at(updates, 0).shape;
+  const startOf = windowStarts(it, first.dims.length, dims, indices);
+  const offsetOf = windowOffsets(it, dims);
+  const sizes = windowSizes(it, dims, first.dims);
+  const strides = stridesOf(dims);
+  const results: Scalar[][] = operands.map(scalarsOf);
+  forEachIndex(first.dims, (index, flat) => {
+    const start = startOf(index);
+    if (dims.some((size, d) => start[d]! < 0 || start[d]! + sizes[d]! > size)) return;
+    const offset = offsetOf(index);
+    const place = dims.reduce((sum, _, d) => sum + (start[d]! + offset[d]!) * strides[d]!, 0);
+    const now = results.map((values) => values[place]!);
+    body(...now, ...updates.map((update) => scalarAt(update, flat))).forEach((value, n) => {
+      results[n]![place] = value;
+    });
+  });
+  return operands.map(({ shape }, n) => literalFrom(shape, (i) => results[n]![i]!));
+}
+
+/** Returns the size of the window of a scatter along each dimension of the operand. */
+export function windowSizes(
+  it: Placement,
+  dims: readonly number[],
+  updateDims: readonly number[],
+): readonly number[] {
+  const windowed = windowedDims(it, dims);
+  return dims.map((_, d) => {
+    const place = windowed.indexOf(d);
+    return place < 0 ? 1 : at(updateDims, at(it.windowDims, place));
+  });
+}
+
+/** Returns the dimensions of the operand along which a window extends, in order. */
+export function windowedDims(it: Placement, dims: readonly number[]): readonly number[] {
+  const single = new Set([...it.insertedDims, ...it.batchingDims]);
+  return dims.map((_, d) => d).filter((d) => !single.has(d));
+}
+
+/**
+ * Returns a function from an index of the result of a gather, or of the updates of a scatter, to the
+ * start of its window in the operand, before it is clamped or checked. `rank` is the rank of the
+ * result or of the updates, and `dims` are the dimensions of the operand.
+ */
+function windowStarts(
+  it: Placement,
+  rank: number,
+  dims: readonly number[],
+  indices: Literal,
+): (index: readonly number[]) => readonly number[] {
+  const batch = Array.from({ length: rank }, (_, d) => d).filter((d) => !it.windowDims.includes(d));
+  const strides = stridesOf(indices.shape.dims);
+  const along = indices.shape.dims.map((_, d) => d).filter((d) => d !== it.indexVectorDim);
+  const step = strides[it.indexVectorDim] ?? 0;
+  return (index) => {
+    const start = dims.map(() => 0);
+    const flat = along.reduce((sum, d, i) => sum + index[batch[i]!]! * strides[d]!, 0);
+    it.indexMap.forEach((d, k) => {
+      start[d] = Number(scalarAt(indices, flat + k * step));
+    });
+    it.batchingDims.forEach((d, i) => {
+      start[d] = index[batch[along.indexOf(at(it.indicesBatchingDims, i))]!]!;
+    });
+    return start;
+  };
+}
+
+/** Returns a function from such an index to the place within the window, by operand dimension. */
+function windowOffsets(
+  it: Placement,
+  dims: readonly number[],
+): (index: readonly number[]) => readonly number[] {
+  const windowed = windowedDims(it, dims);
+  return (index) => {
+    const offset = dims.map(() => 0);
+    windowed.forEach((d, i) => {
+      offset[d] = index[it.windowDims[i]!]!;
+    });
+    return offset;
+  };
+}
