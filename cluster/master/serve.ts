@@ -173,7 +173,7 @@ export class JobServer {
     return job;
   }
 
-  /** Returns all readable jobs, in order of submission. */
+  /** Returns all jobs whose files on disk can be read, in order of submission. */
   list(): Job[] {
     return [...this.#jobs.values()];
   }

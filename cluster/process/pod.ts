@@ -442,8 +442,9 @@ class Processes implements ProcessPod, Crew {
    * - A worker that has joined counts as lost.
    * - A worker that has not joined does not count as lost if the master watches its process
    *   (`isWatched`), because `died` reports the death of that process.
-   * - Any other worker counts as lost if it has reported `unable`, or if the master has not ended
-   *   the connection itself.
+   * - A worker that has not joined, and whose process the master does not watch, counts as lost in
+   *   two cases: it has reported an error (`unable`), or the master did not end the connection
+   *   itself.
    */
   #closed(member: Member, refusal: Refusal | undefined): void {
     const isItsEnd = refusal === undefined || refusal.code === 'peer';

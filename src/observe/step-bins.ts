@@ -13,8 +13,8 @@ export interface StepBin extends Period {
 }
 
 /**
- * Puts consecutive steps together into at most `most` + 1 bins. If at most `most` / 2 steps ran
- * again, each of these steps has a bin of its own. Otherwise they share bins as all other steps do.
+ * Puts consecutive steps together into bins, no more than `most` + 1 of them. A repeated step has a
+ * bin of its own, unless more than `most` / 2 steps were repeated.
  */
 export function stepBins(steps: readonly TimedStep[], most: number): readonly StepBin[] {
   const special = steps.filter(isRepeated).length;

@@ -36,7 +36,7 @@ export const cachedBytes = 65536;
 export interface RunningCrc {
   /** Reports that the first `end` bytes of the range have arrived. `end` must not decrease. */
   take(end: number): void;
-  /** Reports that all bytes have arrived, and returns their CRC-32. */
+  /** The caller calls this when all bytes have arrived. Returns the CRC-32 of the bytes. */
   end(): number;
 }
 

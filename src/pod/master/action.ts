@@ -42,8 +42,8 @@ export type MasterAction =
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
   /**
    * Make new links and infeed queues for the membership `generation`. No Cloud TPU runs a step at
-   * this moment. `steps[i]` is the number of steps that have been applied to the parameters of
-   * program i.
+   * this moment. `steps[i]` is the number of steps that the parameters of program i already
+   * contain. Program 0 is the training, program 1 the evaluation.
    */
   | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
   /**

@@ -28,7 +28,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const secret = 'a token for these tests';
 
-/** A run in a pod of processes that nobody starts again. */
+/** A run in a pod of processes, some of which end. No process is started again. */
 interface Disturbed {
   readonly workers: number;
   /** Longest time, in ms, that the master waits for a replacement. */
