@@ -47,6 +47,7 @@ import type {
   WindowDimension,
 } from './instruction.ts';
 import { refuse } from './ops/check.ts';
+import { bitcastDims } from './ops/elementwise.ts';
 import type { ReplicaGroups } from './ops/groups.ts';
 
 export { windowDimension } from './window.ts';
@@ -296,10 +297,12 @@ export function reducePrecision(x: HloInstruction, format: FloatFormat): ReduceP
   return make<ReducePrecision>({ opcode, operands: [x], exponentBits, mantissaBits });
 }
 
-/** The bits of x reinterpreted as another element type of the same width. */
+/** The bits of x as elements of another type, see {@link Convert} for types of another width. */
 export function bitcastConvert(x: HloInstruction, type: ElementType): Convert {
   const draft: Draft<Convert> = { opcode: 'bitcast-convert', operands: [x] };
-  return make<Convert>({ ...draft, shape: arrayShape(type, arrayOf(draft, x).dims) });
+  const shape = arrayOf(draft, x);
+  const dims = bitcastDims(shape, type) ?? shape.dims;
+  return make<Convert>({ ...draft, shape: arrayShape(type, dims) });
 }
 
 /**

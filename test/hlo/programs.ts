@@ -329,7 +329,8 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   convert: (builder) => [b.convert(builder.pick(), anyType(builder))],
   'bitcast-convert': (builder) => {
     const words = ['f32', 's32', 'u32'] as const;
-    return [b.bitcastConvert(builder.pick(words), at(words, builder.draw(3)))];
+    const target = at([...words, 'u8', 'bf16'] as const, builder.draw(5));
+    return [b.bitcastConvert(builder.pick(words), target)];
   },
   broadcast: (builder) => {
     const operand = builder.pick();

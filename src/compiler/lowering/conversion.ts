@@ -6,7 +6,7 @@ import type { Lanes } from '../codegen/lanes.ts';
 import type { Node } from '../codegen/ssa.ts';
 import { arrayOf, each } from '../codegen/value.ts';
 import { type ByKind, forType, integers } from './by-kind.ts';
-import { operandElement } from './loop.ts';
+import { arrayRefusal, operandElement } from './loop.ts';
 import type { Lowerings } from './lowering.ts';
 
 /** Lowering of changes of the element type, and of the precision within a type. */
@@ -21,7 +21,14 @@ export const conversion: Lowerings<'convert' | 'bitcast-convert' | 'reduce-preci
     },
   },
   'bitcast-convert': {
-    loop: { element: (it, point, to) => operandElement(it, 0, point, to) },
+    loop: {
+      element: (it, point, to) => operandElement(it, 0, point, to),
+      refusal: (it) => {
+        const { type } = arrayOf(at(it.operands, 0));
+        const isAsWide = elementTypes[type].bits === elementTypes[it.shape.type].bits;
+        return isAsWide ? arrayRefusal(it.shape) : `a bitcast of ${type} to ${it.shape.type}`;
+      },
+    },
   },
   'reduce-precision': {
     loop: {

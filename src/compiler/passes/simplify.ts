@@ -164,6 +164,9 @@ function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   // The bounds of a clamp may be scalars, so it has no one shape to be computed in.
   if (familyOf(it) !== 'elementwise' || it.opcode === 'clamp') return;
   if (!isArray(it.shape) || it.shape.dims.length === 0) return;
+  const { dims } = it.shape;
+  // A bitcast between elements of different widths has other dimensions than its operand.
+  if (!it.operands.every(({ shape }) => isArray(shape) && sameDims(shape.dims, dims))) return;
   const values = it.operands.map(spreadValue);
   if (!values.every((x) => x !== undefined)) return undefined;
   const { type } = it.shape;

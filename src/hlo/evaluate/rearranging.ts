@@ -1,4 +1,5 @@
 import { at } from '../../numerics/assert.ts';
+import { elementTypes } from '../../numerics/element-type.ts';
 import {
   bytesOf,
   type Literal,
@@ -126,7 +127,39 @@ export function reshapeOf(shape: ArrayShape, { data }: Literal): Literal {
   return { shape, data };
 }
 
-/** Evaluates a bitcast-convert: the same bits as elements of another type of the same width. */
+/**
+ * Evaluates a bitcast-convert: the same bits as elements of another type. If the widths differ, the
+ * first of several narrow elements has the lowest bits of the wide element.
+ */
 export function bitcastOf(shape: ArrayShape, operand: Literal): Literal {
-  return literalOfBytes(shape, bytesOf(operand));
+  const [from, to] = [operand.shape.type, shape.type].map((type) => elementTypes[type].bits);
+  if (from === to) return literalOfBytes(shape, bytesOf(operand));
+  const elements: ArrayLike<number | bigint> = wordsOf(operand);
+  const words = Array.from(elements, (word) => BigInt.asUintN(from!, BigInt(word)));
+  const data = storage(shape.type, elementCount(shape));
+  const into = writable(wordsOf({ data }));
+  for (let i = 0; i < data.length; i++) {
+    const bits = BigInt.asUintN(to!, bitsAt(words, from!, i * to!, to!));
+    into[i] = data instanceof BigInt64Array || data instanceof BigUint64Array ? bits : Number(bits);
+  }
+  return elementTypes[shape.type].kind === 'signed'
+    ? signExtended({ shape, data }, to!)
+    : { shape, data };
+}
+
+/** Returns `width` bits from bit `start` on of words of `size` bits, the lowest bits first. */
+function bitsAt(words: readonly bigint[], size: number, start: number, width: number): bigint {
+  let bits = 0n;
+  for (let have = 0; have < width; have += size) {
+    bits |= words[Math.floor((start + have) / size)]! << BigInt(have);
+  }
+  return bits >> BigInt(start % size);
+}
+
+/** Gives signed integers of less than 8 bits, which memory holds in a byte, their sign. */
+function signExtended({ shape, data }: Literal, width: number): Literal {
+  if (width >= 8) return { shape, data };
+  const into = writable(data);
+  for (let i = 0; i < data.length; i++) into[i] = Number(BigInt.asIntN(width, BigInt(data[i]!)));
+  return { shape, data };
 }

@@ -1,6 +1,13 @@
 import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
 import { type Literal, literalFrom, storedOf } from '../../numerics/literal.ts';
-import { arrayShape, type Shape, sameDims, sameShape, shapeText } from '../../numerics/shape.ts';
+import {
+  type ArrayShape,
+  arrayShape,
+  type Shape,
+  sameDims,
+  sameShape,
+  shapeText,
+} from '../../numerics/shape.ts';
 import { comparison, conversion, wideMaximum, wideMinimum } from '../evaluate/elementwise.ts';
 import { mapped } from '../evaluate/mapped.ts';
 import { bitcastOf, selectOf } from '../evaluate/rearranging.ts';
@@ -46,7 +53,13 @@ export interface Select extends InstructionBase<'select'> {}
  */
 export interface Clamp extends InstructionBase<'clamp'> {}
 
-/** A change of element type. Operand: x. `convert` keeps the values, `bitcast-convert` the bits. */
+/**
+ * A change of element type. Operand: x. `convert` keeps the values, `bitcast-convert` the bits.
+ *
+ * If the new elements of a bitcast are narrower, each element becomes a line of elements along a new
+ * last dimension, its lowest bits first. If they are wider, the lines along the last dimension become
+ * one element each, and the result lacks that dimension.
+ */
 export interface Convert extends InstructionBase<'convert' | 'bitcast-convert'> {}
 
 /**
@@ -105,7 +118,7 @@ const convert: Definition<Convert> = {
 
 const bitcastConvert: Definition<Convert> = {
   family: 'elementwise',
-  infer: convertShape,
+  infer: bitcastShape,
   evaluate: ({ shape }, [x]) => bitcastOf(shape, literalOf(x!)),
 };
 
@@ -195,9 +208,30 @@ function convertShape(it: Draft<Convert>): Shape {
   const operand = arrayOperand(it, 0);
   const shape = statedArray(it);
   expect(it, sameDims(operand.dims, shape.dims), `the size of ${shapeText(shape)}`);
-  if (it.opcode === 'bitcast-convert') {
-    const same = elementTypes[operand.type].bits === elementTypes[shape.type].bits;
-    expect(it, same, `elements as wide as ${shape.type}`);
-  }
   return shape;
+}
+
+function bitcastShape(it: Draft<Convert>): Shape {
+  expectOperands(it, 1);
+  const operand = arrayOperand(it, 0);
+  const shape = statedArray(it);
+  const dims = bitcastDims(operand, shape.type);
+  expect(it, dims !== undefined, `elements that fill elements of ${shape.type}`);
+  expect(it, sameDims(dims, shape.dims), `the size of ${shapeText(shape)}`);
+  return shape;
+}
+
+/**
+ * Returns the dimensions of an array after a bitcast to elements of another type. Returns undefined
+ * if the elements do not fill elements of that type.
+ */
+export function bitcastDims(
+  { type, dims }: ArrayShape,
+  to: ElementType,
+): readonly number[] | undefined {
+  const [before, after] = [elementTypes[type], elementTypes[to]];
+  if (before.bits === after.bits) return dims;
+  if (before.kind === 'pred' || after.kind === 'pred') return undefined;
+  if (before.bits > after.bits) return [...dims, before.bits / after.bits];
+  return dims.at(-1) === after.bits / before.bits ? dims.slice(0, -1) : undefined;
 }
