@@ -91,7 +91,9 @@ describe('a run in threads', () => {
       .expecting({ sometimes: ['checkpoint-recovery'] })
       .train();
     expect(run).toHoldExpectations();
-    expect(run).toHaveRecovered({ steps: 1 });
+    // On a busy machine the checkpoint of step 2 may not be complete yet. The run then goes back to
+    // its start, and three steps run again.
+    expect(run).toHaveRecovered({ steps: 3 });
     expect(run).toMatchFaultFree();
     // The first run has saved the checkpoint of its last step in the folder and has released the
     // folder. So the second run may use the folder, and has no step left to train.
