@@ -111,7 +111,7 @@ describe('the work of an instruction on the vector unit', () => {
     const body = b.computation('body', [matrix], b.negate(sum));
     expect(flopsOf(b.fusion('reduce', [matrix], body))).toBe(24 + 3);
   });
-  test('is counted for opcodes that compute element by element, reduce, solve, sort or call', () => {
+  test('is counted for opcodes that compute element by element, reduce, solve, sort, scatter or call', () => {
     const counted = opcodes.filter((opcode) => 'flops' in work[opcode]);
     const reducing: readonly Family[] = ['reduction', 'normalization', 'linear-algebra'];
     const converts: readonly Opcode[] = ['convert', 'bitcast-convert'];
@@ -119,7 +119,7 @@ describe('the work of an instruction on the vector unit', () => {
       const family = familyOf({ opcode });
       return family === 'elementwise' ? !converts.includes(opcode) : reducing.includes(family);
     });
-    const calls = ['fusion', 'call', 'conditional', 'while', 'sort', 'topk'];
+    const calls = ['fusion', 'call', 'conditional', 'while', 'sort', 'topk', 'scatter'];
     expect(counted.toSorted()).toEqual([...expected, ...calls].toSorted());
   });
 });
