@@ -86,7 +86,9 @@ describe('a run in threads', () => {
 
   test('goes on from its own checkpoint if all Cloud TPUs are lost, also in the next run', async () => {
     const checkpoint = join(folder, 'checkpoints');
-    const run = await pod({ ...threaded, checkpoint, every: 2 })
+    // With two Cloud TPUs, the one that is lost last might still give its weights to the first.
+    const single = { ...threaded, tpus: 1 };
+    const run = await pod({ ...single, checkpoint, every: 2 })
       .inject(loseRow(0).at({ step: 4, phase: 'update' }))
       .expecting({ sometimes: ['checkpoint-recovery'] })
       .train();
@@ -97,7 +99,7 @@ describe('a run in threads', () => {
     expect(run).toMatchFaultFree();
     // The first run has saved the checkpoint of its last step in the folder and has released the
     // folder. So the second run may use the folder, and has no step left to train.
-    const resumed = await pod({ ...threaded, checkpoint, resume: true, faultFree: false }).train();
+    const resumed = await pod({ ...single, checkpoint, resume: true, faultFree: false }).train();
     expect(resumed.outcome).toBe('done');
     expect(resumed.steps).toEqual([]);
   });
