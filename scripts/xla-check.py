@@ -28,7 +28,7 @@ from jaxlib import _hlo, _jax
 jax.config.update("jax_enable_x64", True)
 
 TYPES = {
-    "pred": numpy.bool_, "s32": numpy.int32, "u32": numpy.uint32,
+    "pred": numpy.bool_, "u8": numpy.uint8, "s32": numpy.int32, "u32": numpy.uint32,
     "bf16": ml_dtypes.bfloat16, "f32": numpy.float32,
 }
 NAMES = {numpy.dtype(dtype): name for name, dtype in TYPES.items()}

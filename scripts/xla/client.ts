@@ -8,7 +8,7 @@ import { arrayShape } from '../../src/numerics/shape.ts';
 
 /** Schema of an array in messages to and from scripts/xla-check.py: `hex` is its memory in hex. */
 const wireSchema = z.object({
-  type: z.enum(['pred', 's32', 'u32', 'bf16', 'f32']),
+  type: z.enum(['pred', 'u8', 's32', 'u32', 'bf16', 'f32']),
   dims: z.array(z.int()),
   hex: z.string(),
 });

@@ -35,11 +35,10 @@ export function gatherRule(it: Gather, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Derivative of a scatter that adds. An element of the array is a summand of the same element of the
- * result. An update is a summand too, unless its window was skipped.
+ * Derivative of a scatter of one array that adds. An element of the array is a summand of the same
+ * element of the result. An update is a summand too, unless its window was skipped.
  */
 export function scatterRule(it: Scatter, ct: HloInstruction): Contribution[] {
-  if (it.operands.length !== 3) throw noDerivative(it, 'it has several arrays');
   if (combinerOf(it.body) !== 'add') throw noDerivative(it, `${it.body.name} is not a sum`);
   const { dims } = arrayOf(operand(it, 0));
   const updates = arrayOf(operand(it, 2));

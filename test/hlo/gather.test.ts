@@ -7,7 +7,8 @@ import { evaluate } from '../../src/hlo/evaluate.ts';
 import type { HloInstruction, Placement } from '../../src/hlo/instruction.ts';
 import { parse } from '../../src/hlo/parse.ts';
 import { print } from '../../src/hlo/print.ts';
-import { literal, valuesOf } from '../../src/numerics/literal.ts';
+import { computedTypes } from '../../src/numerics/element-type.ts';
+import { bytesOf, literal, scalarsOf, valuesOf } from '../../src/numerics/literal.ts';
 import { arrayShape, elementCount } from '../../src/numerics/shape.ts';
 import { type PlacementCase, randomPlacement } from './placements.ts';
 import { difference } from './same.ts';
@@ -105,22 +106,19 @@ describe('gather and scatter', () => {
     );
   });
 
-  test('a scatter combines each update in order, and skips windows that lie outside', () => {
+  test('a scatter combines window after window, and skips windows that lie outside', () => {
     const [p, q] = [0, 1].map((i) => b.parameter(i, arrayShape('f32', [])));
     // The body is not commutative, so the order of the updates shows.
     const body = b.computation('body', [p!, q!], b.add(b.multiply(p!, b.scalar('f32', 2)), q!));
     fc.assert(
       fc.property(cases, (it) => {
         const { x, indices, updates, run } = parametersOf(it);
-        const found: { place: number; index: readonly number[] }[] = [];
-        eachElement(it, false, ({ place, index, isInside }) => {
-          if (isInside) found.push({ place, index });
-        });
         const expected = [...it.values];
-        for (const { place, index } of found.sort((a, z) => a.place - z.place)) {
+        eachElement(it, false, ({ place, index, isInside }) => {
+          if (!isInside) return;
           const at = placeOf(it.dims, index);
           expected[at] = Math.fround(expected[at]! * 2 + it.updates[place]!);
-        }
+        });
         expect(run(scatter([x], indices, [updates], { ...it.placement, body }))).toEqual(expected);
       }),
       { numRuns: 200 },
@@ -155,6 +153,20 @@ describe('gather and scatter', () => {
     );
   });
 
+  test('a scatter takes the windows in order, not the updates', () => {
+    const x = b.parameter(0, arrayShape('s32', [3]));
+    const indices = b.constant(literal('s32', [2, 1], [0, 1]));
+    const updates = b.constant(literal('s32', [2, 2], [1, 2, 3, 4]));
+    const [p, q] = [0, 1].map((i) => b.parameter(i, arrayShape('s32', [])));
+    const body = b.computation('body', [p!, q!], b.add(b.add(p!, p!), q!));
+    const placing = { windowDims: [0], insertedDims: [], indexMap: [0], indexVectorDim: 1 };
+    const root = scatter([x], indices, [updates], { ...placing, body });
+    const parameters = [literal('s32', [3], [0, 0, 0])];
+    const { values } = evaluate(b.module('m', [x], root), { parameters });
+    // The first window has the updates 1 and 3, the second one 2 and 4. XLA has the same result.
+    expect(valuesOf(values[0]!)).toEqual([1, 3 * 2 + 2, 4]);
+  });
+
   test('a scatter of two arrays combines them together', () => {
     const [x, y] = [0, 1].map((i) => b.parameter(i, arrayShape('s32', [3])));
     const indices = b.constant(literal('s32', [2], [2, 0]));
@@ -175,14 +187,65 @@ describe('gather and scatter', () => {
     ]);
   });
 
-  test('a scatter that does not add has no derivative', () => {
+  const single = { windowDims: [], insertedDims: [0], indexMap: [0], indexVectorDim: 1 };
+
+  test.each(computedTypes)('move elements of %s, and combine them in their type', (type) => {
+    const x = b.constant(literal(type, [3], [0, 0, 1]));
+    const places = b.constant(literal('u64', [2], [1n, 2n ** 63n]));
+    const update = b.constant(literal(type, [2], [1, 0]));
+    const scalars = [0, 1].map((i) => b.parameter(i, arrayShape(type, [])));
+    const run = (root: HloInstruction): readonly unknown[] =>
+      scalarsOf(evaluate(b.module('m', [], root), { parameters: [] }).values[0]!);
+    const scattered = (root: HloInstruction): readonly unknown[] => {
+      const body = b.computation('body', scalars, root);
+      return run(scatter([x], places, [update], { ...single, body }));
+    };
+    const as = (...numbers: readonly number[]): readonly unknown[] =>
+      scalarsOf(literal(type, [numbers.length], numbers));
+    expect(run(gather(x, places, single, [1]))).toEqual(as(0, 1));
+    expect(scattered(scalars[1]!)).toEqual(as(0, 1, 1));
+    expect(scattered(b.minimum(scalars[0]!, scalars[1]!))).toEqual(as(0, 0, 1));
+    expect(scattered(b.maximum(scalars[0]!, scalars[1]!))).toEqual(as(0, 1, 1));
+  });
+
+  test('a scatter keeps the bits of each NaN that it does not combine', () => {
+    const nan = (payload: number): number => 0x7f800001 + payload;
+    const words = (numbers: readonly number[]): HloInstruction =>
+      b.bitcastConvert(b.constant(literal('u32', [numbers.length], numbers)), 'f32');
+    const [p, q] = [0, 1].map((i) => b.parameter(i, arrayShape('f32', [])));
+    const place = b.constant(literal('s32', [1], [1]));
+    const bitsAfter = (root: HloInstruction): number[] => {
+      const result = scatter([words([nan(0), nan(1), nan(2)])], place, [words([nan(3)])], {
+        ...single,
+        body: b.computation('body', [p!, q!], root),
+      });
+      const { values } = evaluate(b.module('m', [], result), { parameters: [] });
+      return [...new Uint32Array(bytesOf(values[0]!).slice().buffer)];
+    };
+    expect(bitsAfter(p!)).toEqual([nan(0), nan(1), nan(2)]);
+    expect(bitsAfter(q!)).toEqual([nan(0), nan(3), nan(2)]);
+    const added = bitsAfter(b.add(p!, q!));
+    expect([added[0], added[2]]).toEqual([nan(0), nan(2)]);
+  });
+
+  const scalars = [0, 1, 2, 3].map((i) => b.parameter(i, arrayShape('f32', [])));
+  const product = b.computation(
+    'product',
+    scalars.slice(0, 2),
+    b.multiply(scalars[0]!, scalars[1]!),
+  );
+  const sums = b.tuple([b.add(scalars[0]!, scalars[2]!), b.add(scalars[1]!, scalars[3]!)]);
+  test.each([
+    ['product is not a sum', 1, product],
+    ['it is a tuple of results', 2, b.computation('sums', scalars, sums)],
+  ])('a scatter has no derivative if %s', (why, count, body) => {
     const x = b.parameter(0, arrayShape('f32', [3]));
     const [indices, one] = [b.constant(literal('s32', [1], [0])), b.full('f32', [1], 1)];
-    const placing = { windowDims: [], insertedDims: [0], indexMap: [0], indexVectorDim: 1 };
-    const [p, q] = [0, 1].map((i) => b.parameter(i, arrayShape('f32', [])));
-    const body = b.computation('product', [p!, q!], b.multiply(p!, q!));
-    const root = b.reduceSum(scatter([x], indices, [one], { ...placing, body }), [0]);
-    expect(() => gradient(root, [x])).toThrow('no derivative of scatter: product is not a sum');
+    const many = <T>(it: T): T[] => Array.from({ length: count }, () => it);
+    const result = scatter(many(x), indices, many(one), { ...single, body });
+    const first = count === 1 ? result : b.getTupleElement(result, 0);
+    const root = b.reduceSum(first, [0]);
+    expect(() => gradient(root, [x])).toThrow(`no derivative of scatter: ${why}`);
   });
 
   const x = b.parameter(0, arrayShape('f32', [4, 3]));
@@ -199,6 +262,7 @@ describe('gather and scatter', () => {
     ['1 dimensions in the map of indices', { indexMap: [0, 1] }, [1, 3]],
     ['a window, collapsed or batching dimension for each', { insertedDims: [] }, [1, 3]],
     ['pairs of equal batching dimensions', { batchingDims: [1] }, [1, 1]],
+    ['collapsed dimensions in order', { insertedDims: [1, 0], windowDims: [] }, [1, 1]],
     [
       'batching dimensions in order',
       { insertedDims: [], batchingDims: [1, 0], indexMap: [] },
@@ -206,6 +270,22 @@ describe('gather and scatter', () => {
     ],
   ])('is refused: expected %s', (expected, change, sizes) => {
     expect(() => gather(x, indices, { ...rows, ...change }, sizes)).toThrow(expected);
+  });
+
+  const f = b.adder('f32');
+  test.each<[string, number, readonly number[], Partial<Placement> & { body?: typeof f }]>([
+    ['arrays, indices, and as many updates as arrays', 0, [], {}],
+    ['updates of dimensions 5,3', 1, [4, 3], {}],
+    ['windows that are not larger than the array', 1, [5, 4], {}],
+    ['arrays of one size, and their updates', 2, [5, 3], {}],
+    ['window dimensions in order', 1, [3, 5], { windowDims: [1, 0], insertedDims: [] }],
+    ['add_s32 to be (f32[], f32[]) -> f32[]', 1, [5, 3], { body: b.adder('s32') }],
+  ])('a scatter is refused: expected %s', (expected, count, dims, change) => {
+    const updates = [b.full('f32', dims, 0), b.full('s32', dims, 0)].slice(0, count);
+    const arrays = updates.map(() => x);
+    const build = (): HloInstruction =>
+      scatter(arrays, indices, updates, { ...rows, body: f, ...change });
+    expect(build).toThrow(expected);
   });
 
   test('the text of XLA is read, and hints about the indices are ignored', () => {

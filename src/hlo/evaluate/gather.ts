@@ -1,10 +1,9 @@
 import { at } from '../../numerics/assert.ts';
-import type { Scalar } from '../../numerics/element-type.ts';
-import { type Literal, literalFrom, scalarAt, scalarsOf } from '../../numerics/literal.ts';
+import { encoderOf, type Literal, scalarAt, writable } from '../../numerics/literal.ts';
 import { elementCount, stridesOf } from '../../numerics/shape.ts';
-import type { Gather, Placement, Scatter } from '../instruction.ts';
+import type { Gather, HloComputation, Placement, Scatter } from '../instruction.ts';
 import type { ScalarBody } from './reduce.ts';
-import { forEachIndex, gathered } from './value.ts';
+import { forEachIndex, gathered, wordsOf } from './value.ts';
 
 /** Evaluates a gather. A window that would begin or end outside of the operand is moved inside. */
 export function gatherOf(it: Gather, operand: Literal, indices: Literal): Literal {
@@ -25,8 +24,8 @@ export function gatherOf(it: Gather, operand: Literal, indices: Literal): Litera
 }
 
 /**
- * Evaluates a scatter of one or more operands. The updates are taken in row-major order. Updates of
- * a window that would begin or end outside of the operand are skipped.
+ * Evaluates a scatter of one or more operands. The windows are taken in row-major order of the index
+ * vectors. Updates of a window that would begin or end outside of the operand are skipped.
  */
 export function scatterOf(
   it: Scatter,
@@ -41,18 +40,85 @@ export function scatterOf(
   const offsetOf = windowOffsets(it, dims);
   const sizes = windowSizes(it, dims, first.dims);
   const strides = stridesOf(dims);
-  const results: Scalar[][] = operands.map(scalarsOf);
-  forEachIndex(first.dims, (index, flat) => {
+  const results = operands.map(({ shape, data }) => ({ shape, data: data.slice() }));
+  const combine = combination(it.body, body, results, updates);
+  forEachUpdate(it, first.dims, (index, flat) => {
     const start = startOf(index);
     if (dims.some((size, d) => start[d]! < 0 || start[d]! + sizes[d]! > size)) return;
     const offset = offsetOf(index);
     const place = dims.reduce((sum, _, d) => sum + (start[d]! + offset[d]!) * strides[d]!, 0);
-    const now = results.map((values) => values[place]!);
-    body(...now, ...updates.map((update) => scalarAt(update, flat))).forEach((value, n) => {
-      results[n]![place] = value;
-    });
+    combine(place, flat);
   });
-  return operands.map(({ shape }, n) => literalFrom(shape, (i) => results[n]![i]!));
+  return results;
+}
+
+/**
+ * Calls `visit` with the index and the row-major index of each update, window after window. `dims`
+ * are the dimensions of the updates.
+ */
+function forEachUpdate(
+  it: Placement,
+  dims: readonly number[],
+  visit: (index: readonly number[], flat: number) => void,
+): void {
+  const order = [...batchDims(it, dims.length), ...it.windowDims];
+  const strides = stridesOf(dims);
+  const index = dims.map(() => 0);
+  forEachIndex(
+    order.map((d) => dims[d]!),
+    (ordered) => {
+      order.forEach((d, i) => {
+        index[d] = ordered[i]!;
+      });
+      visit(
+        index,
+        index.reduce((flat, n, d) => flat + n * strides[d]!, 0),
+      );
+    },
+  );
+}
+
+/** Returns the dimensions of a result or of updates along which no window extends. */
+function batchDims({ windowDims }: Placement, rank: number): readonly number[] {
+  return Array.from({ length: rank }, (_, d) => d).filter((d) => !windowDims.includes(d));
+}
+
+/**
+ * Returns a function that combines the elements at `place` of all arrays with the elements at `flat`
+ * of all updates. A body that only returns some of its parameters moves elements. Then the elements
+ * keep their bits.
+ */
+function combination(
+  computation: HloComputation,
+  body: ScalarBody,
+  arrays: readonly Literal[],
+  updates: readonly Literal[],
+): (place: number, flat: number) => void {
+  const moved = returnedParameters(computation);
+  const into = arrays.map((array) => writable(moved ? wordsOf(array) : array.data));
+  if (moved !== undefined) {
+    const from = updates.map(wordsOf);
+    return (place, flat) => {
+      const all = [...into.map((array) => array[place]!), ...from.map((words) => words[flat]!)];
+      moved.forEach((index, n) => {
+        into[n]![place] = all[index]!;
+      });
+    };
+  }
+  const encoders = arrays.map(({ shape }) => encoderOf(shape.type));
+  return (place, flat) => {
+    const now = arrays.map((array) => scalarAt(array, place));
+    body(...now, ...updates.map((update) => scalarAt(update, flat))).forEach((value, n) => {
+      into[n]![place] = encoders[n]!(value);
+    });
+  };
+}
+
+/** Returns the numbers of the parameters that a computation returns, if it only returns parameters. */
+function returnedParameters({ root }: HloComputation): readonly number[] | undefined {
+  const results = root.opcode === 'tuple' ? root.operands : [root];
+  const numbers = results.flatMap((it) => (it.opcode === 'parameter' ? [it.index] : []));
+  return numbers.length === results.length ? numbers : undefined;
 }
 
 /** Returns the size of the window of a scatter along each dimension of the operand. */
@@ -85,7 +151,7 @@ function windowStarts(
   dims: readonly number[],
   indices: Literal,
 ): (index: readonly number[]) => readonly number[] {
-  const batch = Array.from({ length: rank }, (_, d) => d).filter((d) => !it.windowDims.includes(d));
+  const batch = batchDims(it, rank);
   const strides = stridesOf(indices.shape.dims);
   const along = indices.shape.dims.map((_, d) => d).filter((d) => d !== it.indexVectorDim);
   const step = strides[it.indexVectorDim] ?? 0;

@@ -52,9 +52,10 @@ export interface Gather extends InstructionBase<'gather'>, Placement {
 
 /**
  * Combines windows of arrays with updates. Operands: n arrays, indices, n arrays of updates. The
- * updates are taken in row-major order. `body` takes the n present elements and n updates, and
- * returns n new elements. The updates of a window that would begin or end outside of the arrays are
- * skipped. If n is 1, the result is an array; otherwise it is a tuple.
+ * windows are taken in row-major order of their index vectors, as XLA takes them. `body` takes the n
+ * present elements and n updates, and returns n new elements. The updates of a window that would
+ * begin or end outside of the arrays are skipped. If n is 1, the result is an array; otherwise it is
+ * a tuple.
  */
 export interface Scatter extends InstructionBase<'scatter', Shape>, Placement {
   readonly body: HloComputation;
@@ -173,6 +174,7 @@ function expectPlacement(it: Draft<Gathering>, x: ArrayShape, indices: ArrayShap
   expectKind(it, 'integer', indices);
   const { indexVectorDim: vector, indexMap, batchingDims, indicesBatchingDims } = it;
   expect(it, isSorted(batchingDims), 'batching dimensions in order');
+  expect(it, isSorted(it.insertedDims), 'collapsed dimensions in order');
   const isVector = isIndex(vector) && vector <= indices.dims.length;
   expect(it, isVector, `index_vector_dim from 0 to ${indices.dims.length}, not ${vector}`);
   const components = indices.dims[vector] ?? 1;
