@@ -10,8 +10,8 @@ import type {
 } from '../hlo/instruction.ts';
 import { inlined } from '../hlo/traverse.ts';
 import { at } from '../numerics/assert.ts';
-import { tupleShape } from '../numerics/shape.ts';
-import { isFloatShape, leafShapes, zerosOf } from './leaves.ts';
+import { leafShapes, tupleShape } from '../numerics/shape.ts';
+import { isFloatShape, zerosOf } from './leaves.ts';
 import { type Contribution, type Cotangents, operand, type Tools } from './rule.ts';
 
 /**

@@ -7,7 +7,6 @@ import {
   computation,
   constant,
   convert,
-  full,
   parameter,
   reduce,
   scalar,
@@ -17,7 +16,8 @@ import { gather, scatter } from '../hlo/build-gather.ts';
 import { windowSizes } from '../hlo/evaluate/gather.ts';
 import type { Gather, HloInstruction, Placement, Scatter } from '../hlo/instruction.ts';
 import { literal } from '../numerics/literal.ts';
-import { arrayShape } from '../numerics/shape.ts';
+import { arrayShape, otherDimensions } from '../numerics/shape.ts';
+import { filled } from './fill.ts';
 import { combinerOf } from './reduction.ts';
 import { arrayOf, type Contribution, noDerivative, operand, toOperands } from './rule.ts';
 
@@ -26,11 +26,11 @@ import { arrayOf, type Contribution, noDerivative, operand, toOperands } from '.
  * outside of the array, but a gather moves it inside. So the indices are clamped first.
  */
 export function gatherRule(it: Gather, ct: HloInstruction): Contribution[] {
-  const x = arrayOf(operand(it, 0));
-  const zeros = full(x.type, x.dims, 0);
+  const x = operand(it, 0);
+  const { type, dims } = arrayOf(x);
   return toOperands(it, () => {
-    const indices = clamped(it, operand(it, 1), lastStarts(it, x.dims, it.sizes));
-    return scatter([zeros], indices, [ct], { ...it, body: adder(x.type) });
+    const indices = clamped(it, operand(it, 1), lastStarts(it, dims, it.sizes));
+    return scatter([filled(x, 0)], indices, [ct], { ...it, body: adder(type) });
   });
 }
 
@@ -41,17 +41,17 @@ export function gatherRule(it: Gather, ct: HloInstruction): Contribution[] {
 export function scatterRule(it: Scatter, ct: HloInstruction): Contribution[] {
   if (combinerOf(it.body) !== 'add') throw noDerivative(it, `${it.body.name} is not a sum`);
   const { dims } = arrayOf(operand(it, 0));
-  const updates = arrayOf(operand(it, 2));
-  const sizes = windowSizes(it, dims, updates.dims);
+  const updates = operand(it, 2);
+  const sizes = windowSizes(it, dims, arrayOf(updates).dims);
   return toOperands(
     it,
     () => ct,
     undefined,
     () => {
       const last = lastStarts(it, dims, sizes);
-      const isKept = within(it, operand(it, 1), last, updates.dims);
+      const isKept = within(it, operand(it, 1), last, arrayOf(updates).dims);
       const windows = gather(ct, operand(it, 1), it, sizes);
-      return select(isKept, windows, full(updates.type, updates.dims, 0));
+      return select(isKept, windows, filled(updates, 0));
     },
   );
 }
@@ -72,7 +72,7 @@ function spread(
   like: HloInstruction,
 ): HloInstruction {
   const { type, dims } = arrayOf(like);
-  if (vector === dims.length) return full(type, dims, values[0]!);
+  if (vector === dims.length) return filled(like, values[0]!);
   return broadcast(constant(literal(type, [values.length], values)), dims, [vector]);
 }
 
@@ -94,12 +94,10 @@ function within(
   dims: readonly number[],
 ): HloInstruction {
   const x = wide(indices);
-  const zeros = full(arrayOf(x).type, arrayOf(x).dims, 0);
-  const fits = and(compare('GE', x, zeros), compare('LE', x, spread(it, last, x)));
-  const scattered = dims.map((_, d) => d).filter((d) => !it.windowDims.includes(d));
+  const fits = and(compare('GE', x, filled(x, 0)), compare('LE', x, spread(it, last, x)));
   const isVector = it.indexVectorDim < arrayOf(x).dims.length;
   const all = isVector ? reduce(fits, scalar('pred', 1), [it.indexVectorDim], both()) : fits;
-  return broadcast(all, dims, scattered);
+  return broadcast(all, dims, otherDimensions(dims.length, it.windowDims));
 }
 
 function both(): ReturnType<typeof computation> {

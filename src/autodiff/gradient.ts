@@ -3,8 +3,8 @@ import type { HloComputation, HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
 import { at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
-import { isArray, shapeText } from '../numerics/shape.ts';
-import { firstLeaves, isFloatShape, leafShapes, zerosOf } from './leaves.ts';
+import { isArray, leafShapes, shapeText } from '../numerics/shape.ts';
+import { firstLeaves, isFloatShape, zerosOf } from './leaves.ts';
 import { namer } from './name.ts';
 import {
   type BackwardLeaves,

@@ -1,7 +1,7 @@
 import { full, getTupleElement, tuple } from '../hlo/build.ts';
 import type { HloInstruction } from '../hlo/instruction.ts';
 import { assert, at } from '../numerics/assert.ts';
-import { isArray, type Shape } from '../numerics/shape.ts';
+import { isArray, leafShapes, type Shape } from '../numerics/shape.ts';
 
 /** A leaf of a shape: an array or a token, and the indices that lead to it from the whole. */
 export interface Leaf {
@@ -17,17 +17,12 @@ export function leavesOf(shape: Shape): Leaf[] {
   );
 }
 
-/** Returns the shapes of all leaves. */
-export function leafShapes(shape: Shape): Shape[] {
-  return leavesOf(shape).map((leaf) => leaf.shape);
-}
-
 /** Returns, for each element of a tuple, the number of its first leaf. */
 export function firstLeaves(elements: readonly Shape[]): number[] {
   let count = 0;
   return elements.map((element) => {
     const first = count;
-    count += leavesOf(element).length;
+    count += leafShapes(element).length;
     return first;
   });
 }

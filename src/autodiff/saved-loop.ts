@@ -14,8 +14,15 @@ import { whileLoop } from '../hlo/build-control.ts';
 import type { HloComputation, HloInstruction, Parameter, While } from '../hlo/instruction.ts';
 import { inlined } from '../hlo/traverse.ts';
 import { at } from '../numerics/assert.ts';
-import { type ArrayShape, arrayShape, isArray, type Shape, tupleShape } from '../numerics/shape.ts';
-import { isFloatShape, leafShapes, leafValues, valueOfLeaves, zerosOf } from './leaves.ts';
+import {
+  type ArrayShape,
+  arrayShape,
+  isArray,
+  leafShapes,
+  type Shape,
+  tupleShape,
+} from '../numerics/shape.ts';
+import { isFloatShape, leafValues, valueOfLeaves, zerosOf } from './leaves.ts';
 import { arrayOf, type Cotangents, noDerivative, operand, type Tools } from './rule.ts';
 
 /**

@@ -114,10 +114,7 @@ export const work: { readonly [O in Opcode]: Work<O> } = {
   'dynamic-slice': moves,
   'dynamic-update-slice': moves,
   gather: moves,
-  scatter: {
-    flops: ({ operands, body }) =>
-      elementsOf(at(operands, -1 + operands.length)) * flopsOfBody(body),
-  },
+  scatter: { flops: ({ operands, body }) => elementsOf(operands.at(-1)!) * flopsOfBody(body) },
 
   sort: {
     flops: ({ operands: [x], dimension, body }) => comparisons(x!, dimension) * flopsOfBody(body),

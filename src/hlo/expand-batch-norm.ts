@@ -1,5 +1,5 @@
 import { assert, at } from '../numerics/assert.ts';
-import { isArray } from '../numerics/shape.ts';
+import { isArray, otherDimensions } from '../numerics/shape.ts';
 import { type BatchNormOps, batchNorm } from './batch-norm.ts';
 import {
   add,
@@ -37,12 +37,11 @@ function instructionOps(
   dims: readonly number[],
   featureIndex: number,
 ): BatchNormOps<HloInstruction> {
-  const others = dims.map((_, d) => d).filter((d) => d !== featureIndex);
   const features = [at(dims, featureIndex)];
   return {
     ...{ add, subtract, multiply, divide, rsqrt },
     filled: (value) => full('f32', features, value),
     spread: (x) => broadcast(x, dims, [featureIndex]),
-    sum: (x) => reduceSum(x, others),
+    sum: (x) => reduceSum(x, otherDimensions(dims.length, [featureIndex])),
   };
 }

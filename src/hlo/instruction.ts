@@ -10,7 +10,7 @@ import type { Identity } from './ops/identity.ts';
 import type { Indexed } from './ops/indexed.ts';
 import type { Leaf, Parameter } from './ops/leaf.ts';
 import type { LinearAlgebra } from './ops/linear-algebra.ts';
-import type { Normalization } from './ops/normalization.ts';
+import type { BatchNorm } from './ops/normalization.ts';
 import type { Ordering } from './ops/ordering.ts';
 import type { Random } from './ops/random.ts';
 import type { Rearranging } from './ops/rearranging.ts';
@@ -85,7 +85,7 @@ export type HloInstruction =
   | Indexed
   | Gathering
   | Control
-  | Normalization
+  | BatchNorm
   | LinearAlgebra
   | Identity;
 

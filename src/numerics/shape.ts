@@ -51,6 +51,14 @@ export function stridesOf(dims: readonly number[]): number[] {
   for (let d = dims.length - 2; d >= 0; d--) strides[d] = strides[d + 1]! * dims[d + 1]!;
   return strides;
 }
+/** Returns the dimensions of an array of the given rank that are not in `used`, in order. */
+export function otherDimensions(rank: number, used: readonly number[]): number[] {
+  return Array.from({ length: rank }, (_, d) => d).filter((d) => !used.includes(d));
+}
+/** Returns the arrays and tokens in a shape, depth first. An array or a token is its own only leaf. */
+export function leafShapes(shape: Shape): Exclude<Shape, TupleShape>[] {
+  return shape.type === 'tuple' ? shape.elements.flatMap(leafShapes) : [shape];
+}
 /** True if two lists of dimensions are equal. */
 export function sameDims(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((size, d) => size === b[d]);

@@ -2,6 +2,8 @@ import { at } from '../../numerics/assert.ts';
 import { arrayRefusal, operandElement } from './loop.ts';
 import type { Lowerings } from './lowering.ts';
 
+const plain = 'an executable has no programs inside';
+
 /**
  * Lowering of the operations that decide which computation runs, how often, and when. A barrier
  * needs no code, because it stands outside of all loops, and steps run in the order of the program.
@@ -9,8 +11,8 @@ import type { Lowerings } from './lowering.ts';
  */
 export const control: Lowerings<'call' | 'conditional' | 'while' | 'opt-barrier' | 'map'> = {
   call: { plain: 'the first pass inlines calls' },
-  conditional: { plain: 'an executable has no programs inside' },
-  while: { plain: 'an executable has no programs inside' },
+  conditional: { plain },
+  while: { plain },
   'opt-barrier': { name: (it, to) => to.valuesOf(at(it.operands, 0)) },
   map: {
     loop: {

@@ -1,5 +1,7 @@
 import type { Lowerings } from './lowering.ts';
 
+const plain = 'no unit of the core computes a whole batch norm';
+
 /**
  * Lowering of the batch norms. The pass `canonicalize` expands the batch norms of the entry
  * computation, so only those in loops and branches come here.
@@ -7,7 +9,7 @@ import type { Lowerings } from './lowering.ts';
 export const normalization: Lowerings<
   'batch-norm-training' | 'batch-norm-inference' | 'batch-norm-grad'
 > = {
-  'batch-norm-training': { plain: 'no unit of the core computes a whole batch norm' },
-  'batch-norm-inference': { plain: 'no unit of the core computes a whole batch norm' },
-  'batch-norm-grad': { plain: 'no unit of the core computes a whole batch norm' },
+  'batch-norm-training': { plain },
+  'batch-norm-inference': { plain },
+  'batch-norm-grad': { plain },
 };

@@ -9,7 +9,7 @@ import type {
   ReplicaId,
 } from '../../hlo/instruction.ts';
 import type { Copies, Phase } from '../../isa/executable.ts';
-import { type ArrayShape, isArray, type Shape } from '../../numerics/shape.ts';
+import { type ArrayShape, isArray, leafShapes, type Shape } from '../../numerics/shape.ts';
 import type { Step, Value } from '../program.ts';
 
 /**
@@ -74,8 +74,7 @@ export interface StepWriter extends KnownValues {
  * token has no arrays.
  */
 export function leaves(shape: Shape): ArrayShape[] {
-  if (shape.type === 'tuple') return shape.elements.flatMap(leaves);
-  return isArray(shape) ? [shape] : [];
+  return leafShapes(shape).filter(isArray);
 }
 
 /** Returns the name of the steps and values of an instruction. */

@@ -1,7 +1,7 @@
 import { at } from '../../numerics/assert.ts';
 import { onNumber } from '../../numerics/f32-ops.ts';
 import { type Literal, literalFrom, scalarAt, valuesOf } from '../../numerics/literal.ts';
-import { type ArrayShape, arrayShape, stridesOf } from '../../numerics/shape.ts';
+import { type ArrayShape, arrayShape, product, stridesOf } from '../../numerics/shape.ts';
 import * as lanes from '../../numerics/transcendental.ts';
 import { type BatchNormOps, batchNorm } from '../batch-norm.ts';
 import type { BatchNorm } from '../instruction.ts';
@@ -20,7 +20,7 @@ export function batchNormOf(it: BatchNorm, operands: readonly Literal[]): readon
 
 /** Returns the product of all dimensions except that of the features. */
 export function countPerFeature(dims: readonly number[], featureIndex: number): number {
-  return dims.reduce((product, size, d) => (d === featureIndex ? product : product * size), 1);
+  return product(dims.toSpliced(featureIndex, 1));
 }
 
 function literalOps(whole: ArrayShape, featureIndex: number, features: number): Ops {

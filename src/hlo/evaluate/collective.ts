@@ -1,8 +1,8 @@
 import { at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
-import { type Literal, storage, writable } from '../../numerics/literal.ts';
-import { type ArrayShape, elementCount, shapeText, stridesOf } from '../../numerics/shape.ts';
-import { forEachIndex, gathered, wordsOf } from './value.ts';
+import type { Literal } from '../../numerics/literal.ts';
+import { type ArrayShape, shapeText } from '../../numerics/shape.ts';
+import { concatenateOf, sliceOf } from './rearranging.ts';
 
 /*
  * Values of collectives within one group. An argument `values` has one array for each member of the
@@ -11,19 +11,9 @@ import { forEachIndex, gathered, wordsOf } from './value.ts';
 
 /** Joins arrays of one shape along a dimension. */
 export function joined(shape: ArrayShape, values: readonly Literal[], dimension: number): Literal {
-  const { dims } = at(values, 0).shape;
-  const size = at(dims, dimension);
+  const size = at(at(values, 0).shape.dims, dimension);
   expectWhole(shape, size * values.length, dimension, values.length);
-  const strides = stridesOf(dims);
-  const data = storage(shape.type, elementCount(shape));
-  const into = writable(wordsOf({ data }));
-  const words = values.map(wordsOf);
-  forEachIndex(shape.dims, (index, flat) => {
-    const member = Math.floor(index[dimension]! / size);
-    const from = index.reduce((sum, n, d) => sum + n * strides[d]!, 0);
-    into[flat] = words[member]![from - member * size * strides[dimension]!]!;
-  });
-  return { shape, data };
+  return concatenateOf({ shape, dimension }, values);
 }
 
 /** Returns part `index` of an array that is cut into `count` equal parts along a dimension. */
@@ -35,13 +25,8 @@ export function part(
 ): Literal {
   const size = at(shape.dims, dimension);
   expectWhole(value.shape, size * count, dimension, count);
-  const strides = stridesOf(value.shape.dims);
-  const from = new Float64Array(elementCount(shape));
-  const start = index * size * at(strides, dimension);
-  forEachIndex(shape.dims, (place, flat) => {
-    from[flat] = place.reduce((sum, n, d) => sum + n * strides[d]!, start);
-  });
-  return gathered(shape, value, from);
+  const starts = shape.dims.map((_, d) => (d === dimension ? index * size : 0));
+  return sliceOf({ shape, starts, strides: starts.map(() => 1) }, value);
 }
 
 /**
@@ -51,20 +36,12 @@ export function part(
 export function exchanged(values: readonly Literal[], dimension: number): readonly Literal[] {
   const { shape } = at(values, 0);
   const count = values.length;
-  const size = at(shape.dims, dimension) / count;
-  expectWhole(shape, Math.floor(size) * count, dimension, count);
-  const dims = shape.dims.map((n, d) => (d === dimension ? size : n));
+  const size = Math.floor(at(shape.dims, dimension) / count);
+  const one = { ...shape, dims: shape.dims.with(dimension, size) };
   return values.map((_, index) => {
-    const parts = values.map((value) =>
-      part({ ...shape, dims }, value, dimension, { index, count }),
-    );
+    const parts = values.map((value) => part(one, value, dimension, { index, count }));
     return joined(shape, parts, dimension);
   });
-}
-
-/** Returns an array of zeros. */
-export function zeros(shape: ArrayShape): Literal {
-  return { shape, data: storage(shape.type, elementCount(shape)) };
 }
 
 function expectWhole(shape: ArrayShape, found: number, dimension: number, members: number): void {

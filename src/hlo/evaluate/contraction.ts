@@ -1,7 +1,7 @@
 import { at } from '../../numerics/assert.ts';
 import { roundToBf16 } from '../../numerics/bf16.ts';
 import { type Literal, literalFrom } from '../../numerics/literal.ts';
-import { stridesOf } from '../../numerics/shape.ts';
+import { otherDimensions, stridesOf } from '../../numerics/shape.ts';
 import { tpuV2 } from '../../spec/tpu-v2.ts';
 import type { Convolution, Dot, Precision } from '../instruction.ts';
 import { windowElement } from '../window.ts';
@@ -69,8 +69,14 @@ export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
   const rhsDims = rhs.shape.dims;
   const lhsBatch = offsetsAlong(lhsDims, it.lhsBatch);
   const rhsBatch = offsetsAlong(rhsDims, it.rhsBatch);
-  const rows = offsetsAlong(lhsDims, others(lhsDims, it.lhsBatch, it.lhsContracting));
-  const columns = offsetsAlong(rhsDims, others(rhsDims, it.rhsBatch, it.rhsContracting));
+  const rows = offsetsAlong(
+    lhsDims,
+    otherDimensions(lhsDims.length, [...it.lhsBatch, ...it.lhsContracting]),
+  );
+  const columns = offsetsAlong(
+    rhsDims,
+    otherDimensions(rhsDims.length, [...it.rhsBatch, ...it.rhsContracting]),
+  );
   const lhsDepth = offsetsAlong(lhsDims, it.lhsContracting);
   const rhsDepth = offsetsAlong(rhsDims, it.rhsContracting);
   return literalFrom(it.shape, (i) => {
@@ -80,10 +86,6 @@ export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
     const bases = { lhs: at(lhsBatch, batch) + row, rhs: at(rhsBatch, batch) + column };
     return sumOfProducts(left, lhsDepth, right, rhsDepth, bases);
   });
-}
-
-function others(dims: readonly number[], ...used: (readonly number[])[]): number[] {
-  return dims.map((_, d) => d).filter((d) => !used.some((list) => list.includes(d)));
 }
 
 /**

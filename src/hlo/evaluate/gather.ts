@@ -1,6 +1,6 @@
 import { at } from '../../numerics/assert.ts';
 import { encoderOf, type Literal, scalarAt, writable } from '../../numerics/literal.ts';
-import { elementCount, stridesOf } from '../../numerics/shape.ts';
+import { elementCount, otherDimensions, stridesOf } from '../../numerics/shape.ts';
 import type { Gather, HloComputation, Placement, Scatter } from '../instruction.ts';
 import type { ScalarBody } from './reduce.ts';
 import { forEachIndex, gathered, wordsOf } from './value.ts';
@@ -61,7 +61,7 @@ function forEachUpdate(
   dims: readonly number[],
   visit: (index: readonly number[], flat: number) => void,
 ): void {
-  const order = [...batchDims(it, dims.length), ...it.windowDims];
+  const order = [...otherDimensions(dims.length, it.windowDims), ...it.windowDims];
   const strides = stridesOf(dims);
   const index = dims.map(() => 0);
   forEachIndex(
@@ -76,11 +76,6 @@ function forEachUpdate(
       );
     },
   );
-}
-
-/** Returns the dimensions of a result or of updates along which no window extends. */
-function batchDims({ windowDims }: Placement, rank: number): readonly number[] {
-  return Array.from({ length: rank }, (_, d) => d).filter((d) => !windowDims.includes(d));
 }
 
 /**
@@ -136,8 +131,7 @@ export function windowSizes(
 
 /** Returns the dimensions of the operand along which a window extends, in order. */
 export function windowedDims(it: Placement, dims: readonly number[]): readonly number[] {
-  const single = new Set([...it.insertedDims, ...it.batchingDims]);
-  return dims.map((_, d) => d).filter((d) => !single.has(d));
+  return otherDimensions(dims.length, [...it.insertedDims, ...it.batchingDims]);
 }
 
 /**
@@ -151,9 +145,9 @@ function windowStarts(
   dims: readonly number[],
   indices: Literal,
 ): (index: readonly number[]) => readonly number[] {
-  const batch = batchDims(it, rank);
+  const batch = otherDimensions(rank, it.windowDims);
   const strides = stridesOf(indices.shape.dims);
-  const along = indices.shape.dims.map((_, d) => d).filter((d) => d !== it.indexVectorDim);
+  const along = otherDimensions(indices.shape.dims.length, [it.indexVectorDim]);
   const step = strides[it.indexVectorDim] ?? 0;
   return (index) => {
     const start = dims.map(() => 0);
@@ -168,7 +162,10 @@ function windowStarts(
   };
 }
 
-/** Returns a function from such an index to the place within the window, by operand dimension. */
+/**
+ * Returns a function from an index of the result of a gather, or of the updates of a scatter, to the
+ * index within its window. This index has an entry for each dimension of the operand.
+ */
 function windowOffsets(
   it: Placement,
   dims: readonly number[],

@@ -1,7 +1,8 @@
 import { at } from '../../numerics/assert.ts';
 import { type Literal, scalarAt, writable } from '../../numerics/literal.ts';
-import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
-import { forEachIndex, gathered, wordsOf } from './value.ts';
+import { type ArrayShape, stridesOf } from '../../numerics/shape.ts';
+import { sliceOf } from './rearranging.ts';
+import { forEachIndex, wordsOf } from './value.ts';
 
 /*
  * Slices whose place is computed at run time. The start along each dimension is clamped, so that the
@@ -14,7 +15,8 @@ export function dynamicSliceOf(
   operand: Literal,
   starts: readonly Literal[],
 ): Literal {
-  return gathered(shape, operand, placesOf(operand.shape, shape, starts));
+  const strides = shape.dims.map(() => 1);
+  return sliceOf({ shape, starts: clamped(starts, operand.shape, shape), strides }, operand);
 }
 
 /** Returns `operand` with the slice at `starts` replaced by `update`. */
@@ -23,26 +25,26 @@ export function dynamicUpdateSliceOf(
   update: Literal,
   starts: readonly Literal[],
 ): Literal {
+  const { shape } = operand;
   const data = operand.data.slice();
   const into = writable(wordsOf({ data }));
   const words = wordsOf(update);
-  placesOf(operand.shape, update.shape, starts).forEach((place, i) => {
-    into[place] = words[i]!;
+  const strides = stridesOf(shape.dims);
+  const first = clamped(starts, shape, update.shape);
+  forEachIndex(update.shape.dims, (index, flat) => {
+    into[index.reduce((place, n, d) => place + (first[d]! + n) * strides[d]!, 0)] = words[flat]!;
   });
-  return { shape: operand.shape, data };
+  return { shape, data };
 }
 
-/** Returns the row-major index in `whole` of each element of the slice. */
-function placesOf(whole: ArrayShape, slice: ArrayShape, starts: readonly Literal[]): Float64Array {
-  const strides = stridesOf(whole.dims);
-  const first = starts.reduce((sum, start, d) => {
+/** Returns where a slice starts along each dimension of the array `whole`. */
+function clamped(
+  starts: readonly Literal[],
+  whole: ArrayShape,
+  slice: ArrayShape,
+): readonly number[] {
+  return starts.map((start, d) => {
     const last = at(whole.dims, d) - at(slice.dims, d);
-    const clamped = Math.min(Math.max(Number(scalarAt(start, 0)), 0), last);
-    return sum + clamped * at(strides, d);
-  }, 0);
-  const places = new Float64Array(elementCount(slice));
-  forEachIndex(slice.dims, (index, flat) => {
-    places[flat] = index.reduce((place, n, d) => place + n * strides[d]!, first);
+    return Math.min(Math.max(Number(scalarAt(start, 0)), 0), last);
   });
-  return places;
 }

@@ -1,6 +1,6 @@
 import { at } from '../../numerics/assert.ts';
 import { type Literal, literalFrom } from '../../numerics/literal.ts';
-import { arrayShape, elementCount } from '../../numerics/shape.ts';
+import { arrayShape, elementCount, otherDimensions } from '../../numerics/shape.ts';
 import type { Sort, Topk } from '../instruction.ts';
 import type { Run } from '../ops/definition.ts';
 import { totalOrder } from './total-order.ts';
@@ -16,7 +16,7 @@ export function sortOf(it: Sort, operands: readonly Literal[], run: Run): readon
   };
   const from = new Float64Array(elementCount(at(operands, 0).shape));
   const along = offsetsAlong(dims, [it.dimension]);
-  for (const start of offsetsAlong(dims, otherDimensions(dims, it.dimension))) {
+  for (const start of offsetsAlong(dims, otherDimensions(dims.length, [it.dimension]))) {
     const line = along.map((offset) => start + offset);
     mergeSorted(line, comesBefore).forEach((place, i) => {
       from[at(line, i)] = place;
@@ -35,7 +35,7 @@ export function topkOf({ k, largest }: Topk, x: Literal): Value {
   const along = offsetsAlong(dims, [last]);
   const places: number[] = [];
   const indices: number[] = [];
-  for (const start of offsetsAlong(dims, otherDimensions(dims, last))) {
+  for (const start of offsetsAlong(dims, otherDimensions(dims.length, [last]))) {
     const line = along.map((_, i) => i);
     const best = mergeSorted(line, (a, b) => comesBefore(start + a, start + b)).slice(0, k);
     indices.push(...best);
@@ -46,10 +46,6 @@ export function topkOf({ k, largest }: Topk, x: Literal): Value {
     gathered(arrayShape(type, kept), x, places),
     literalFrom(arrayShape('s32', kept), (i) => at(indices, i)),
   ];
-}
-
-function otherDimensions(dims: readonly number[], dimension: number): number[] {
-  return dims.map((_, d) => d).filter((d) => d !== dimension);
 }
 
 /**

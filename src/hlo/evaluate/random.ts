@@ -53,26 +53,28 @@ function philoxWords(drawn: ArrayShape, { key, counter }: KeyAndCounter): Words 
  * takes the first word. [XLA, prng.cc]
  */
 function threefryWords(drawn: ArrayShape, { key, counter }: KeyAndCounter): Words {
-  const block = (b: number): Pair => {
-    const c = counter(b);
-    return threefry([word(c, 0), word(c, 1)], key);
-  };
+  const made = (count: number): readonly Pair[] =>
+    Array.from({ length: count }, (_, b) => {
+      const c = counter(b);
+      return threefry([word(c, 0), word(c, 1)], key);
+    });
   if (elementTypes[drawn.type].bits === 64) {
-    const words = (i: number): number => at(block(Math.floor(i / 2)), i % 2);
-    return { blocks: elementCount(drawn), words };
+    const blocks = made(elementCount(drawn));
+    return { blocks: blocks.length, words: (i) => at(at(blocks, Math.floor(i / 2)), i % 2) };
   }
   const { dims } = drawn;
   const along = pairedDimension(dims);
   const size = dims[along] ?? 1;
   const pairs = Math.ceil(size / 2);
   const inner = product(dims.slice(along + 1));
+  const blocks = made(product(dims.slice(0, along)) * pairs * inner);
   const words = (i: number): number => {
     const index = Math.floor(i / inner) % size;
     const outer = Math.floor(i / (inner * size));
     const b = (outer * pairs + Math.floor(index / 2)) * inner + (i % inner);
-    return at(block(b), index % 2);
+    return at(at(blocks, b), index % 2);
   };
-  return { blocks: product(dims.slice(0, along)) * pairs * inner, words };
+  return { blocks: blocks.length, words };
 }
 
 /** Returns the first dimension of an even size, or else the first of the largest size. */

@@ -1,5 +1,6 @@
 import { at } from '../../numerics/assert.ts';
 import { elementTypes } from '../../numerics/element-type.ts';
+import { unsignedBits } from '../../numerics/integer-bits.ts';
 import {
   bytesOf,
   type Literal,
@@ -54,7 +55,10 @@ export function transposeOf({ shape, permutation }: Transpose, operand: Literal)
 }
 
 /** Evaluates a slice. */
-export function sliceOf(it: Slice, operand: Literal): Literal {
+export function sliceOf(
+  it: Pick<Slice, 'shape' | 'starts' | 'strides'>,
+  operand: Literal,
+): Literal {
   const strides = stridesOf(operand.shape.dims);
   return rearranged(it.shape, operand, (index) =>
     index.reduce((flat, n, d) => flat + (it.starts[d]! + n * it.strides[d]!) * strides[d]!, 0),
@@ -105,7 +109,10 @@ export function selectOf(
 }
 
 /** Evaluates a concatenate. */
-export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Literal {
+export function concatenateOf(
+  it: Pick<Concatenate, 'shape' | 'dimension'>,
+  operands: readonly Literal[],
+): Literal {
   const { shape, dimension } = it;
   const data = storage(shape.type, elementCount(shape));
   const into = writable(wordsOf({ data }));
@@ -132,34 +139,19 @@ export function reshapeOf(shape: ArrayShape, { data }: Literal): Literal {
  * first of several narrow elements has the lowest bits of the wide element.
  */
 export function bitcastOf(shape: ArrayShape, operand: Literal): Literal {
-  const [from, to] = [operand.shape.type, shape.type].map((type) => elementTypes[type].bits);
-  if (from === to) return literalOfBytes(shape, bytesOf(operand));
-  const elements: ArrayLike<number | bigint> = wordsOf(operand);
-  const words = Array.from(elements, (word) => BigInt.asUintN(from!, BigInt(word)));
-  const data = storage(shape.type, elementCount(shape));
-  const into = writable(wordsOf({ data }));
+  const bytes = packed(operand);
+  const { bits } = elementTypes[shape.type];
+  if (bits >= 8) return literalOfBytes(shape, bytes);
+  return literalFrom(shape, (i) => unsignedBits(bytes[(i * bits) >> 3]! >> ((i * bits) & 7), bits));
+}
+
+/** Returns the bits of all elements without gaps. An array has gaps if its elements are short. */
+function packed({ shape, data }: Literal): Uint8Array {
+  const { bits } = elementTypes[shape.type];
+  if (bits >= 8) return bytesOf({ data });
+  const bytes = new Uint8Array(Math.ceil((data.length * bits) / 8));
   for (let i = 0; i < data.length; i++) {
-    const bits = BigInt.asUintN(to!, bitsAt(words, from!, i * to!, to!));
-    into[i] = data instanceof BigInt64Array || data instanceof BigUint64Array ? bits : Number(bits);
+    bytes[(i * bits) >> 3]! |= unsignedBits(Number(data[i]), bits) << ((i * bits) & 7);
   }
-  return elementTypes[shape.type].kind === 'signed'
-    ? signExtended({ shape, data }, to!)
-    : { shape, data };
-}
-
-/** Returns `width` bits from bit `start` on of words of `size` bits, the lowest bits first. */
-function bitsAt(words: readonly bigint[], size: number, start: number, width: number): bigint {
-  let bits = 0n;
-  for (let have = 0; have < width; have += size) {
-    bits |= words[Math.floor((start + have) / size)]! << BigInt(have);
-  }
-  return bits >> BigInt(start % size);
-}
-
-/** Gives signed integers of less than 8 bits, which memory holds in a byte, their sign. */
-function signExtended({ shape, data }: Literal, width: number): Literal {
-  if (width >= 8) return { shape, data };
-  const into = writable(data);
-  for (let i = 0; i < data.length; i++) into[i] = Number(BigInt.asIntN(width, BigInt(data[i]!)));
-  return { shape, data };
+  return bytes;
 }

@@ -1,7 +1,7 @@
 import { at } from '../../numerics/assert.ts';
 import type { Scalar } from '../../numerics/element-type.ts';
 import { type Literal, literalFrom, scalarAt, scalarsOf } from '../../numerics/literal.ts';
-import { elementCount, stridesOf } from '../../numerics/shape.ts';
+import { elementCount, otherDimensions, stridesOf } from '../../numerics/shape.ts';
 import type { Reduce, ReduceWindow, SelectAndScatter, WindowDimension } from '../instruction.ts';
 import { windowElement } from '../window.ts';
 import { forEachIndex, offsetsAlong } from './value.ts';
@@ -26,7 +26,7 @@ export function reduceOf(
   const inits = operands.slice(inputs.length).map((init) => scalarAt(init, 0));
   const numbers = inputs.map(scalarsOf);
   const { dims } = at(inputs, 0).shape;
-  const kept = dims.map((_, d) => d).filter((d) => !it.dimensions.includes(d));
+  const kept = otherDimensions(dims.length, it.dimensions);
   const reduced = dims.map((_, d) => d).filter((d) => it.dimensions.includes(d));
   const starts = offsetsAlong(dims, kept);
   const along = offsetsAlong(dims, reduced);

@@ -11,6 +11,7 @@ import {
   elementCount,
   isArray,
   type Shape,
+  sameDims,
   sameShape,
   shapeText,
   tupleShape,
@@ -42,6 +43,15 @@ export function arrayOperand(it: Draft, i: number): ArrayShape {
   const { shape } = at(it.operands, i);
   expect(it, isArray(shape), `an array as operand ${i}`);
   return shape;
+}
+
+/** Returns the shapes of the operands: one or more arrays of the same dimensions. */
+export function arraysOfOneSize(it: Draft): ArrayShape[] {
+  expect(it, it.operands.length > 0, 'at least one operand');
+  const shapes = it.operands.map((_, i) => arrayOperand(it, i));
+  const { dims } = at(shapes, 0);
+  for (const shape of shapes) expect(it, sameDims(shape.dims, dims), 'operands of one size');
+  return shapes;
 }
 
 /** Returns the shapes of all operands. */

@@ -1,9 +1,10 @@
 import { at } from '../../numerics/assert.ts';
+import { literalFrom } from '../../numerics/literal.ts';
 import { type ArrayShape, arrayShape, type Shape, sameShape } from '../../numerics/shape.ts';
-import { exchanged, joined, part, zeros } from '../evaluate/collective.ts';
+import { exchanged, joined, part } from '../evaluate/collective.ts';
 import { literalOf, type Value } from '../evaluate/value.ts';
 import type { Draft, HloComputation, InstructionBase } from '../instruction.ts';
-import { type Attribute, type Codec, callee, field, integers } from '../text/attribute.ts';
+import { type Codec, callee, field, oneDimension } from '../text/attribute.ts';
 import { readIntegers } from '../text/read.ts';
 import {
   arrayOperand,
@@ -73,20 +74,6 @@ export interface CollectivePermute extends InstructionBase<'collective-permute'>
 /** Gives the operand of the first member of a group to all of its members. Operand: x. */
 export interface CollectiveBroadcast extends InstructionBase<'collective-broadcast'>, Grouped {}
 
-/** The dimension of a collective, written as a list of one: `dimensions={0}`. */
-function oneDimension<I extends { readonly dimension: number }>(): Attribute<I> {
-  const codec: Codec<number> = {
-    write: (dimension) => integers.write([dimension], () => ''),
-    read: (scanner) => {
-      const [dimension, ...others] = readIntegers(scanner);
-      return dimension === undefined || others.length > 0
-        ? scanner.fail('one dimension')
-        : dimension;
-    },
-  };
-  return field<I, 'dimension'>('dimensions', 'dimension', codec as Codec<I['dimension']>);
-}
-
 const pairs: Codec<CollectivePermute['pairs']> = {
   write: (list) => `{${list.map(([source, target]) => `{${source},${target}}`).join(',')}}`,
   read: (scanner) =>
@@ -115,7 +102,7 @@ const allGather: Definition<AllGather> = {
   family: 'collective',
   effect: 'exchanges',
   replicas: ({ groups }) => (groups.length === 0 ? 'agree' : 'differ'),
-  attributes: [groupsAttribute(), oneDimension()],
+  attributes: [groupsAttribute(), field('dimensions', 'dimension', oneDimension)],
   infer: (it) => scaledShape(it, (operand, result) => [operand, result]),
   exchange: (it, operands) =>
     inGroups(it, operands, (members) => {
@@ -128,7 +115,11 @@ const reduceScatter: Definition<ReduceScatter> = {
   family: 'collective',
   effect: 'exchanges',
   replicas: 'differ',
-  attributes: [groupsAttribute(), oneDimension(), field('to_apply', 'body', callee)],
+  attributes: [
+    groupsAttribute(),
+    field('dimensions', 'dimension', oneDimension),
+    field('to_apply', 'body', callee),
+  ],
   bodies: ({ body }) => [body],
   infer: reduceScatterShape,
   exchange: (it, operands, combine) =>
@@ -143,7 +134,7 @@ const allToAll: Definition<AllToAll> = {
   family: 'collective',
   effect: 'exchanges',
   replicas: 'differ',
-  attributes: [groupsAttribute(), oneDimension()],
+  attributes: [groupsAttribute(), field('dimensions', 'dimension', oneDimension)],
   infer: allToAllShape,
   exchange: (it, operands) =>
     inGroups(it, operands, (members) => exchanged(members.map(onlyArray), it.dimension)),
@@ -160,7 +151,7 @@ const collectivePermute: Definition<CollectivePermute> = {
     expect(it, last < operands.length, `replicas from 0 to ${operands.length - 1}, not ${last}`);
     return operands.map((_, replica) => {
       const pair = it.pairs.find(([, target]) => target === replica);
-      return pair === undefined ? zeros(it.shape) : onlyArray(at(operands, pair[0]));
+      return pair === undefined ? literalFrom(it.shape, () => 0) : onlyArray(at(operands, pair[0]));
     });
   },
 };
@@ -172,7 +163,7 @@ const collectiveBroadcast: Definition<CollectiveBroadcast> = {
   attributes: [groupsAttribute()],
   infer: (it) => {
     expectOperands(it, 1);
-    expectGroups(it, it);
+    expectGroups(it);
     return arrayOperand(it, 0);
   },
   exchange: (it, operands) =>
@@ -209,7 +200,7 @@ function combined(
 
 function allReduceShape(it: Draft<AllReduce>): Shape {
   expect(it, it.operands.length > 0, 'at least one operand');
-  expectGroups(it, it);
+  expectGroups(it);
   const shapes = it.operands.map((_, i) => arrayOperand(it, i));
   for (const { type } of shapes) expectScalarBody(it, it.body, type);
   return oneOrTuple(shapes);
@@ -223,7 +214,7 @@ function reduceScatterShape(it: Draft<ReduceScatter>): Shape {
 
 function allToAllShape(it: Draft<AllToAll>): Shape {
   expectOperands(it, 1);
-  expectGroups(it, it);
+  expectGroups(it);
   const operand = arrayOperand(it, 0);
   const size = sizeAlong(it, operand);
   const members = at([...it.groups.map(({ length }) => length), 1], 0);
@@ -259,7 +250,7 @@ function scaledShape(
   pair: (operand: ArrayShape, result: ArrayShape) => readonly [ArrayShape, ArrayShape],
 ): Shape {
   expectOperands(it, 1);
-  expectGroups(it, it);
+  expectGroups(it);
   const result = statedArray(it);
   const [small, large] = pair(arrayOperand(it, 0), result);
   const [size, whole] = [sizeAlong(it, small), sizeAlong(it, large)];

@@ -1,5 +1,5 @@
 import { at } from '../../numerics/assert.ts';
-import { arrayShape, isArray, type Shape, sameDims, shapeText } from '../../numerics/shape.ts';
+import { arrayShape, isArray, type Shape, shapeText } from '../../numerics/shape.ts';
 import { branchOf, mappedBy, whileOf } from '../evaluate/control.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, HloComputation, InstructionBase } from '../instruction.ts';
@@ -7,6 +7,7 @@ import { type Attribute, callee, field } from '../text/attribute.ts';
 import { readIntegers } from '../text/read.ts';
 import {
   arrayOperand,
+  arraysOfOneSize,
   expect,
   expectCall,
   expectOperands,
@@ -190,10 +191,8 @@ function conditionalShape(it: Draft<Conditional>): Shape {
 }
 
 function mapShape(it: Draft<ScalarMap>): Shape {
-  expect(it, it.operands.length > 0, 'at least one operand');
-  const shapes = it.operands.map((_, i) => arrayOperand(it, i));
+  const shapes = arraysOfOneSize(it);
   const { dims } = at(shapes, 0);
-  for (const shape of shapes) expect(it, sameDims(shape.dims, dims), 'operands of one size');
   const result = it.body.root.shape;
   const isScalar = isArray(result) && result.dims.length === 0;
   expect(it, isScalar, `${it.body.name} to return a scalar, not ${shapeText(result)}`);

@@ -72,7 +72,8 @@ function transposed(dims: readonly number[], permutation: readonly number[]): nu
 }
 
 /** Refuses groups that name a replica twice, that are empty, or that differ in size. */
-export function expectGroups(it: Draft, { groups }: Grouped): void {
+export function expectGroups(it: Draft & Grouped): void {
+  const { groups } = it;
   const members = groups.flat();
   expect(it, members.every(isIndex), 'replicas with numbers of 0 or more');
   expect(it, new Set(members).size === members.length, 'each replica in one group only');

@@ -2,7 +2,7 @@ import { type ArrayShape, type Shape, sameDims } from '../../numerics/shape.ts';
 import { choleskyOf, triangularSolveOf } from '../evaluate/linear-algebra.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
-import { type Attribute, field, flag, word } from '../text/attribute.ts';
+import { field, flag, word } from '../text/attribute.ts';
 import { arrayOperand, expect, expectKind, expectOperands } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
 
@@ -51,7 +51,12 @@ const cholesky: Definition<Cholesky> = {
 
 const triangularSolve: Definition<TriangularSolve> = {
   family: 'linear-algebra',
-  attributes: solveAttributes(),
+  attributes: [
+    flag('left_side', 'isLeftSide'),
+    flag('lower', 'isLower'),
+    flag('unit_diagonal', 'hasUnitDiagonal'),
+    field('transpose_a', 'transpose', word(transposes)),
+  ],
   infer: triangularSolveShape,
   evaluate: (it, [a, b]) => triangularSolveOf(it, literalOf(a!), literalOf(b!)),
 };
@@ -61,15 +66,6 @@ export const linearAlgebraDefinitions: DefinitionsOf<LinearAlgebra> = {
   cholesky,
   'triangular-solve': triangularSolve,
 };
-
-function solveAttributes(): readonly Attribute<TriangularSolve>[] {
-  return [
-    flag('left_side', 'isLeftSide'),
-    flag('lower', 'isLower'),
-    flag('unit_diagonal', 'hasUnitDiagonal'),
-    field('transpose_a', 'transpose', word(transposes)),
-  ];
-}
 
 /** Checks that the first operand holds square matrices of floats, and returns its shape. */
 function expectMatrices(it: Draft<LinearAlgebra>): ArrayShape {

@@ -14,11 +14,8 @@ import { type Attribute, decimal, field, integer } from '../text/attribute.ts';
 import { arrayOperand, expect, expectKind, expectOperands, isIndexBelow } from './check.ts';
 import type { Definition, DefinitionsOf } from './definition.ts';
 
-/** Operations that normalize the features of an array. */
-export type Normalization = BatchNormTraining | BatchNormInference | BatchNormGrad;
-
-/** A batch norm: an operation that treats each feature of an array on its own. */
-export type BatchNorm = Normalization;
+/** Batch norms: operations that normalize the features of an array, each feature on its own. */
+export type BatchNorm = BatchNormTraining | BatchNormInference | BatchNormGrad;
 
 /** Attributes of a batch norm. */
 interface BatchNormFields {
@@ -72,8 +69,8 @@ const grad: Definition<BatchNormGrad> = {
   evaluate: (it, operands) => batchNormOf(it, operands.map(literalOf)),
 };
 
-/** Definitions of {@link Normalization}. */
-export const normalizationDefinitions: DefinitionsOf<Normalization> = {
+/** Definitions of {@link BatchNorm}. */
+export const normalizationDefinitions: DefinitionsOf<BatchNorm> = {
   'batch-norm-training': training,
   'batch-norm-inference': inference,
   'batch-norm-grad': grad,

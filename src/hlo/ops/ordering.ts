@@ -1,12 +1,12 @@
 import { at } from '../../numerics/assert.ts';
-import { arrayShape, type Shape, sameDims, tupleShape } from '../../numerics/shape.ts';
+import { arrayShape, type Shape, tupleShape } from '../../numerics/shape.ts';
 import { sortOf, topkOf } from '../evaluate/ordering.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, HloComputation, InstructionBase } from '../instruction.ts';
-import { type Attribute, type Codec, callee, field, integer } from '../text/attribute.ts';
-import { readChoice, readIntegers } from '../text/read.ts';
+import { callee, field, flag, integer, oneDimension, truth } from '../text/attribute.ts';
 import {
   arrayOperand,
+  arraysOfOneSize,
   expect,
   expectKind,
   expectOperands,
@@ -54,29 +54,11 @@ export interface Topk extends InstructionBase<'topk', Shape> {
   readonly largest: boolean;
 }
 
-/** A truth value: `true` or `false`. */
-const truth: Codec<boolean> = {
-  write: String,
-  read: (scanner) => readChoice(scanner, ['true', 'false']) === 'true',
-};
-
-/** The dimension of a sort, as a list with one entry. */
-const sortDimension: Attribute<Sort> = {
-  key: 'dimensions',
-  write: ({ dimension }) => `{${dimension}}`,
-  read: (scanner) => {
-    const { position } = scanner;
-    const dimensions = readIntegers(scanner);
-    if (dimensions.length !== 1) scanner.fail('one dimension', position);
-    return { dimension: at(dimensions, 0) };
-  },
-};
-
 const sort: Definition<Sort> = {
   family: 'ordering',
   attributes: [
-    sortDimension,
-    field('is_stable', 'isStable', truth, { otherwise: false, isWritten: (it) => it }),
+    field('dimensions', 'dimension', oneDimension),
+    flag('is_stable', 'isStable'),
     field('to_apply', 'body', callee),
   ],
   bodies: ({ body }) => [body],
@@ -98,10 +80,8 @@ const topk: Definition<Topk> = {
 export const orderingDefinitions: DefinitionsOf<Ordering> = { sort, topk };
 
 function sortShape(it: Draft<Sort>): Shape {
-  expect(it, it.operands.length > 0, 'at least one operand');
-  const shapes = it.operands.map((_, i) => arrayOperand(it, i));
+  const shapes = arraysOfOneSize(it);
   const { dims } = at(shapes, 0);
-  for (const shape of shapes) expect(it, sameDims(shape.dims, dims), 'operands of one size');
   const { dimension } = it;
   expect(it, isIndexBelow(dimension, dims.length), `a dimension below ${dims.length}`);
   const pairs = shapes.flatMap(({ type }) => [arrayShape(type, []), arrayShape(type, [])]);

@@ -20,7 +20,7 @@ import {
 } from '../evaluate/rearranging.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, HloInstruction, InstructionBase } from '../instruction.ts';
-import { type Attribute, type Codec, field, integer, integers } from '../text/attribute.ts';
+import { type Attribute, field, integer, integers, oneDimension } from '../text/attribute.ts';
 import { readInteger } from '../text/read.ts';
 import type { Scanner } from '../text/scanner.ts';
 import {
@@ -175,17 +175,6 @@ const pad: Definition<Pad> = {
   attributes: [padding],
   infer: padShape,
   evaluate: (it, [x, value]) => padOf(it, literalOf(x!), literalOf(value!)),
-};
-
-/** The dimension of a concatenate, as a list of one dimension. */
-const oneDimension: Codec<number> = {
-  write: (dimension) => `{${dimension}}`,
-  read: (scanner, scope) => {
-    const position = scanner.position;
-    const [dimension, ...more] = integers.read(scanner, scope);
-    if (dimension === undefined || more.length > 0) return scanner.fail('one dimension', position);
-    return dimension;
-  },
 };
 
 const concatenate: Definition<Concatenate> = {

@@ -64,15 +64,17 @@ export function ignored<I>(key: string, skip: (scanner: Scanner) => void): Attri
   };
 }
 
+/** A truth value: `true` or `false`. */
+export const truth: Codec<boolean> = {
+  write: String,
+  read: (scanner) => readChoice(scanner, ['true', 'false']) === 'true',
+};
+
 /** A field that is true or false. The attribute is written only if the field is true. */
 export function flag<I, K extends keyof I & string>(
   key: string,
   name: I[K] extends boolean ? K : never,
 ): Attribute<I> {
-  const truth: Codec<boolean> = {
-    write: String,
-    read: (scanner) => readChoice(scanner, ['true', 'false']) === 'true',
-  };
   const options = { otherwise: false, isWritten: (value: boolean) => value };
   return field<Record<string, boolean>, string>(key, name, truth, options) as Attribute<I>;
 }
@@ -87,6 +89,17 @@ export const integer: Codec<number> = { write: String, read: readInteger };
 export const integers: Codec<readonly number[]> = {
   write: (values) => `{${values.join(',')}}`,
   read: readIntegers,
+};
+
+/** A dimension, as a list of one: `{0}`. */
+export const oneDimension: Codec<number> = {
+  write: (dimension) => `{${dimension}}`,
+  read: (scanner) => {
+    const { position } = scanner;
+    const [dimension, ...more] = readIntegers(scanner);
+    if (dimension === undefined || more.length > 0) return scanner.fail('one dimension', position);
+    return dimension;
+  },
 };
 
 /** Name of a computation above, such as `%add`. */
