@@ -10,10 +10,10 @@ import { collectivePhases } from '../fault/plan.ts';
 import type { HloModule } from '../hlo/instruction.ts';
 import { print } from '../hlo/print.ts';
 import type { Executable } from '../isa/executable.ts';
-import { PodError } from '../numerics/error.ts';
+import { PodError, withOrigin } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { bytes, columns, count, table } from '../observe/format.ts';
-import { inFile, moduleInFile } from './hlo-file.ts';
+import { moduleInFile } from './hlo-file.ts';
 import { type RawOptions, trainOptions } from './options.ts';
 import { addSettingFlags } from './settings/command.ts';
 
@@ -42,8 +42,8 @@ export function addCompile(program: Command): void {
       'after',
       '\nExamples:\n  pod compile --model cnn\n  pod compile --model mlp --print fusion\n  pod compile --model mlp --print executable\n  pod compile program.hlo\n',
     )
-    .action((file: string | undefined, flags: RawOptions, { options }: Command) => {
-      if (file !== undefined) return showFile(file, flags, options);
+    .action((file: string | undefined, flags: RawOptions, given: Command) => {
+      if (file !== undefined) return showFile(file, given);
       const { config, print: pass } = trainOptions(flags, 'compile');
       if (pass === undefined) summarize(config);
       else printPass(config, pass);
@@ -51,9 +51,11 @@ export function addCompile(program: Command): void {
 }
 
 /** Shows what the compiler makes of the program in a file. */
-function showFile(file: string, flags: RawOptions, options: readonly Option[]): void {
-  const { print: pass } = flags;
-  const other = options.find((it) => it.long !== '--print' && isGiven(it, flags));
+function showFile(file: string, command: Command): void {
+  const { print: pass } = command.opts<RawOptions>();
+  const isGiven = (it: Option): boolean =>
+    command.getOptionValueSource(it.attributeName()) === 'cli';
+  const other = command.options.find((it) => it.long !== '--print' && isGiven(it));
   if (other !== undefined) {
     const advice = 'the file is the whole program, without settings';
     throw new PodError(
@@ -97,13 +99,9 @@ function stagesOf(config: TrainConfig): Stages {
 function stagesOfFile(file: string): Stages {
   const module = moduleInFile(file);
   const texts = new Map<string, Stage>([['hlo', stage(`what ${file} says`, module)]]);
-  return inFile(file, () => compiledStages(texts, (listener) => compileFor(module, { listener })));
-}
-
-/** True if the user gave a flag. A `--no-…` flag that is not given has the value true. */
-function isGiven(option: Option, flags: RawOptions): boolean {
-  const value = flags[option.attributeName()];
-  return option.negate ? value === false : value !== undefined;
+  return withOrigin(file, () =>
+    compiledStages(texts, (listener) => compileFor(module, { listener })),
+  );
 }
 
 /** Compiles, and adds the stage after each pass and the executable to `texts`. */

@@ -1,7 +1,7 @@
 import { readText } from '../files/text.ts';
 import type { HloModule } from '../hlo/instruction.ts';
 import { parse } from '../hlo/parse.ts';
-import { PodError } from '../numerics/error.ts';
+import { PodError, withOrigin } from '../numerics/error.ts';
 
 /** Largest HLO text, in bytes. */
 const hloBytesMax = 2 ** 26;
@@ -17,15 +17,5 @@ export function moduleInFile(path: string): HloModule {
   if (contents.kind !== 'text') {
     throw new PodError('bad-program', `${path}: expected HLO text, found ${contents.found}`);
   }
-  return inFile(path, () => parse(contents.text));
-}
-
-/** Returns what `work` returns. Puts the path before the message of a PodError. */
-export function inFile<T>(path: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof PodError) throw new PodError(error.code, `${path}: ${error.message}`);
-    throw error;
-  }
+  return withOrigin(path, () => parse(contents.text));
 }

@@ -104,10 +104,7 @@ class Lowering implements StepWriter {
    * all-reduce starts.
    */
   run(it: HloInstruction): void {
-    const { unit, name, refusal } = loweringOf(it);
-    const fast = refusal?.(it as never) === undefined ? (unit ?? name) : undefined;
-    const values = fast?.(it as never, this) ?? plainCode(it, this.#refusalOf(it), this);
-    this.#values.set(it, values);
+    this.#values.set(it, this.#lowered(it));
     if (this.#buckets.expects(it) && isMadeHere(this.valueOf(it))) this.#buckets.deliver(it);
   }
 
@@ -119,12 +116,15 @@ class Lowering implements StepWriter {
     this.#buckets.finish(it);
   }
 
-  /** Returns the reason why only plain code can compute an instruction. */
-  #refusalOf(it: HloInstruction): string {
-    const { refusal, plain } = loweringOf(it);
-    const reason = plain ?? refusal?.(it as never) ?? this.#codegen.supports(moduleWith(it).entry);
+  /** Adds the steps of an instruction, in plain code if nothing faster can compute it. */
+  #lowered(it: HloInstruction): readonly Value[] {
+    const { unit, name, refusal, plain } = loweringOf(it);
+    const fast = unit ?? name;
+    const refused = refusal?.(it as never);
+    if (fast !== undefined && refused === undefined) return fast(it as never, this);
+    const reason = plain ?? refused ?? this.#codegen.supports(moduleWith(it).entry);
     assert(reason !== true, `${it.opcode} stands outside of the loop that can compute it`);
-    return reason;
+    return plainCode(it, reason, this);
   }
 
   result(): Lowered {

@@ -1,6 +1,7 @@
 import type { HloInstruction } from '../hlo/instruction.ts';
 import { replicaValuesOf } from '../hlo/ops.ts';
-import { bodiesOf, computationsOf, postOrder } from '../hlo/traverse.ts';
+import { makesDiffer } from '../hlo/replicas.ts';
+import { postOrder } from '../hlo/traverse.ts';
 
 /**
  * Returns the instructions whose values may differ between the cores of a Cloud TPU. These are the
@@ -16,15 +17,4 @@ export function variesByCore(roots: readonly HloInstruction[]): Set<HloInstructi
     if (inherits || makesDiffer(it)) varies.add(it);
   }
   return varies;
-}
-
-/**
- * True if the opcode of an instruction, or one in a computation that it calls, makes cores differ.
- */
-function makesDiffer(it: HloInstruction): boolean {
-  if (replicaValuesOf(it) === 'differ') return true;
-  const called = new Set(bodiesOf(it).flatMap(computationsOf));
-  return [...called].some(({ root }) =>
-    postOrder(root).some((inner) => replicaValuesOf(inner) === 'differ'),
-  );
 }

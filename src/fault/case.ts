@@ -61,37 +61,42 @@ function expectationsOf(
   };
 }
 
-/**
- * Longest time, in ms, from a fault that stops a run to the next commit. The slowest case is a
- * worker that hangs while it loads. After 60 s this worker counts as lost, in processes and
- * containers after 120 s. Its replacement has 10 s to join. The limit is 5 s longer than both
- * together.
- */
-const haltMsLimit: Readonly<Record<Ground, number>> = {
-  ...{ sim: 75_000, threads: 75_000 },
-  ...{ processes: 135_000, containers: 135_000 },
+/** Longest times, in ms, that a run may take from a fault to the next commit. */
+interface ProgressLimits {
+  /**
+   * For a fault in a membership. The slowest case is a worker that hangs while it loads. After 60 s
+   * this worker counts as lost, in processes and containers after 120 s. Its replacement has 10 s to
+   * join. The limit is 5 s longer than both together.
+   */
+  readonly inMembershipMs: number;
+  /**
+   * For a fault in a step. In a simulation two cases are the slowest. A worker that hangs in the
+   * first step counts as lost after 9.6 s. A connection on which nothing arrives any more is reported
+   * after 11 s. The other pods get twice the time, because their times depend on the speed of the
+   * machine: the longest recovery that was measured is 15 s.
+   */
+  readonly inStepMs: number;
+  /** Time that a run may take longer, whatever its faults. */
+  readonly spareMs: number;
+}
+
+const threads: ProgressLimits = { inMembershipMs: 75_000, inStepMs: 30_000, spareMs: 30_000 };
+const processes: ProgressLimits = { ...threads, inMembershipMs: 135_000 };
+
+const progressLimits: Readonly<Record<Ground, ProgressLimits>> = {
+  sim: { inMembershipMs: 75_000, inStepMs: 15_000, spareMs: 5000 },
+  threads,
+  processes,
+  containers: processes,
 };
-
-/**
- * Longest time, in ms, from a fault in a step to the next commit. In a simulation two cases are the
- * slowest. A worker that hangs in the first step counts as lost after 9.6 s. A connection on which
- * nothing arrives any more is reported after 11 s. The other pods get twice the time, because their
- * times depend on the speed of the machine: the longest recovery that was measured is 12 s.
- */
-const haltInStepMsLimit = { simulated: 15_000, real: 30_000 } as const;
-
-/** Time, in ms, that a run may take longer, whatever its faults. */
-const spareMsLimit = { simulated: 5000, real: 30_000 } as const;
 
 /**
  * Returns the longest time, in ms, that a run may take from a fault to the next commit. `faults`
  * are all faults of the run. All of them may come before that commit, so their times are added.
  */
 export function progressMsLimit(faults: readonly Fault[], ground: Ground): number {
-  const clock = ground === 'sim' ? 'simulated' : 'real';
-  const limitOf = ({ at }: Fault): number =>
-    'step' in at ? haltInStepMsLimit[clock] : haltMsLimit[ground];
-  const spareMs: number = spareMsLimit[clock];
+  const { inMembershipMs, inStepMs, spareMs } = progressLimits[ground];
+  const limitOf = ({ at }: Fault): number => ('step' in at ? inStepMs : inMembershipMs);
   return faults.reduce((sum, fault) => sum + limitOf(fault) + lastingMs(fault), spareMs);
 }
 

@@ -123,6 +123,11 @@ export function computationsOf(entry: HloComputation): HloComputation[] {
   return [...found];
 }
 
+/** Returns all computations that an instruction calls, directly or through others. */
+export function calledFrom(it: HloInstruction): HloComputation[] {
+  return [...new Set(bodiesOf(it).flatMap(computationsOf))];
+}
+
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
   return a === b || (a.length === b.length && a.every((item, i) => item === b[i]));
 }

@@ -1,8 +1,11 @@
+import { at } from '../numerics/assert.ts';
 import { isArray } from '../numerics/shape.ts';
 import { computation, tuple } from './build.ts';
+import { isTrue } from './evaluate/control.ts';
 import { evaluateComputation, type Value } from './evaluate.ts';
 import type { HloInstruction, While } from './instruction.ts';
-import { definitionOf } from './ops.ts';
+import { effectOf } from './ops.ts';
+import { makesDiffer } from './replicas.ts';
 import { postOrder } from './traverse.ts';
 
 /** Largest number of trips that {@link tripCount} counts. */
@@ -62,10 +65,8 @@ function elementsRead(root: HloInstruction, whole: HloInstruction): Set<number> 
 /** Returns the value of a scalar that depends on nothing from outside of the program. */
 function constantScalar(it: HloInstruction): Value | undefined {
   if (!isArray(it.shape) || it.shape.dims.length > 0) return undefined;
-  const isFixed = ({ opcode }: HloInstruction): boolean => {
-    const { effect, replicas } = definitionOf(opcode);
-    return opcode !== 'parameter' && effect === undefined && replicas === undefined;
-  };
+  const isFixed = (x: HloInstruction): boolean =>
+    x.opcode !== 'parameter' && effectOf(x) === undefined && !makesDiffer(x);
   if (!postOrder(it).every(isFixed)) return undefined;
   return evaluateComputation(computation('start', [], it), []);
 }
@@ -75,7 +76,11 @@ function trips(
   counters: readonly number[],
   starts: readonly Value[],
 ): number | undefined {
-  const next = computation('next', body.parameters, tuple(counters.map((i) => at(body.root, i))));
+  const next = computation(
+    'next',
+    body.parameters,
+    tuple(counters.map((i) => at(body.root.operands, i))),
+  );
   const whole = condition.parameters[0]!.shape;
   const width = whole.type === 'tuple' ? whole.elements.length : 0;
   let values = starts;
@@ -85,16 +90,8 @@ function trips(
     counters.forEach((i, n) => {
       value[i] = values[n]!;
     });
-    if (isFalse(evaluateComputation(condition, [value]))) return trip;
+    if (!isTrue(evaluateComputation(condition, [value]))) return trip;
     values = evaluateComputation(next, [value]) as readonly Value[];
   }
   return undefined;
-}
-
-function at(root: HloInstruction, i: number): HloInstruction {
-  return root.operands[i]!;
-}
-
-function isFalse(value: Value): boolean {
-  return value !== 'token' && 'shape' in value && value.data[0] === 0;
 }

@@ -62,6 +62,19 @@ export function messageOf(error: unknown): string {
 }
 
 /**
+ * Returns what `work` returns. If it throws a PodError, throws the same error with `origin`, such as
+ * the name of a file, before the message.
+ */
+export function withOrigin<T>(origin: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof PodError)) throw error;
+    throw new PodError(error.code, `${origin}: ${error.message}`, error);
+  }
+}
+
+/**
  * Returns the field `code` of an error, or null if the error has none. A PodError that comes from
  * another thread has lost its class but has kept its fields. `instanceof PodError` would therefore
  * not recognize it.

@@ -3,7 +3,7 @@ import { compile } from '../../src/compiler/compile.ts';
 import { cse } from '../../src/compiler/passes/cse.ts';
 import { variesByCore } from '../../src/compiler/sharing.ts';
 import * as b from '../../src/hlo/build.ts';
-import { call, whileLoop } from '../../src/hlo/build-control.ts';
+import { call, scalarMap, whileLoop } from '../../src/hlo/build-control.ts';
 import { partitionId, replicaId } from '../../src/hlo/build-random.ts';
 import { evaluateReplicas } from '../../src/hlo/evaluate.ts';
 import type { HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
@@ -43,6 +43,12 @@ function inReduction(): HloInstruction {
   return b.reduce(b.constant(literal('u32', [2], [1, 2])), b.scalar('u32', 0), [0], body);
 }
 
+function inMap(): HloInstruction {
+  const p = b.parameter(0, u32);
+  const body = b.computation('shift', [p], b.add(p, replicaId()));
+  return scalarMap([b.constant(literal('u32', [2], [3, 5]))], body);
+}
+
 describe('replica-id', () => {
   test('is the number of the replica, also in a called computation', () => {
     const body = b.computation('own', [], replicaId());
@@ -53,9 +59,14 @@ describe('replica-id', () => {
     ]);
   });
 
-  test('is the number of the replica in a loop and in a reduction', () => {
+  test('is the number of the replica in a loop, in a reduction and in a map', () => {
     expect(run(inLoop())).toEqual([[6], [6], [8]]);
     expect(run(inReduction())).toEqual([[3], [5], [7]]);
+    expect(run(inMap())).toEqual([
+      [3, 5],
+      [4, 6],
+      [5, 7],
+    ]);
   });
 
   test('differs between cores, and equal ones are joined', () => {
@@ -68,6 +79,7 @@ describe('replica-id', () => {
   test.each([
     ['a loop', inLoop(), 'more of while'],
     ['a reduction', inReduction(), 'join of reduce'],
+    ['a map', inMap(), 'shift of map'],
   ])('in %s is refused by the compiler, because plain code runs it', (_, root, place) => {
     const module: HloModule = b.module('m', [], root);
     expect(() => compile(module, { cores: 8 })).toThrow(

@@ -5,7 +5,7 @@ import {
   standardGrid,
   type Topology,
 } from '../../fabric/torus.ts';
-import { PodError } from '../../numerics/error.ts';
+import { PodError, withOrigin } from '../../numerics/error.ts';
 import type { Given, Settings } from './merge.ts';
 
 /** The grid of Cloud TPUs that the user wants. */
@@ -56,10 +56,5 @@ function askedGrid(topology: Given<'topology'>, tpus: Given<'tpus'> | undefined)
 
 /** Returns the standard grid of the given number of Cloud TPUs. */
 function gridOf({ value, origin }: Given<'tpus'>): Topology {
-  try {
-    return standardGrid(value);
-  } catch (error) {
-    if (error instanceof PodError) throw new PodError(error.code, `${origin}: ${error.message}`);
-    throw error;
-  }
+  return withOrigin(origin, () => standardGrid(value));
 }

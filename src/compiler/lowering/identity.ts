@@ -1,6 +1,6 @@
 import { scalar } from '../../hlo/build.ts';
 import type { HloInstruction } from '../../hlo/instruction.ts';
-import { bodiesOf, computationsOf, postOrder } from '../../hlo/traverse.ts';
+import { calledFrom, postOrder } from '../../hlo/traverse.ts';
 import { PodError } from '../../numerics/error.ts';
 import type { Lowerings } from './lowering.ts';
 
@@ -18,8 +18,7 @@ export const identity: Lowerings<'replica-id' | 'partition-id'> = {
  * must not run such an instruction, because it runs on all cores as if they were replica 0.
  */
 export function refuseReplicaId(it: HloInstruction): void {
-  const called = new Set(bodiesOf(it).flatMap(computationsOf));
-  for (const { name, root } of called) {
+  for (const { name, root } of calledFrom(it)) {
     if (!postOrder(root).some(({ opcode }) => opcode === 'replica-id')) continue;
     const place = it.name === undefined ? it.opcode : `${it.opcode} ${it.name}`;
     const found = `the computation ${name} of ${place} has one`;

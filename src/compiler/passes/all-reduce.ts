@@ -22,9 +22,8 @@ const smallRest = 1 / 64;
  * Joins all-reduces into buckets. A bucket is a group of gradients that one all-reduce sums. The
  * buckets follow the order in which the backward pass computes the gradients, so that the
  * all-reduce of one bucket runs while the next bucket fills. If one all-reduce depends on another,
- * the two never share a bucket. Every all-reduce must be a sum of f32 over all replicas, in the entry
- * computation;
- * otherwise the function throws `unsupported-program`.
+ * the two never share a bucket. Every all-reduce must be a sum of f32 over all replicas, in the
+ * entry computation; otherwise the function throws `unsupported-program`.
  */
 export function combineAllReduces(
   module: HloModule,

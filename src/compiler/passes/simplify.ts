@@ -26,6 +26,7 @@ import type {
   Unary,
 } from '../../hlo/instruction.ts';
 import { familyOf } from '../../hlo/ops.ts';
+import { makesDiffer } from '../../hlo/replicas.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
 import { type ElementType, elementTypes, type Scalar } from '../../numerics/element-type.ts';
@@ -37,7 +38,6 @@ import {
   sameDims,
   sameShape,
 } from '../../numerics/shape.ts';
-import { variesByCore } from '../sharing.ts';
 
 /**
  * Simplifies instructions by algebra and folds constants. A rule applies only if every bit of the
@@ -132,20 +132,18 @@ const foldedElementsMax = 64;
 function foldConstants(it: HloInstruction): HloInstruction | undefined {
   if (!isFoldable(it) || !isArray(it.shape)) return undefined;
   const small = [it, ...it.operands].every((x) => isSmall(x));
-  if (!small || !it.operands.every(isConstant)) return undefined;
+  if (!small || !it.operands.every(isConstant) || makesDiffer(it)) return undefined;
   return constant(arrayValue(evaluateComputation(computation('folded', [], it), [])));
 }
 
 /**
  * True if an instruction becomes a constant when its operands are constants. An iota or a broadcast
- * stays, because it is shorter than the constant. So does a reduction whose computation gives another
- * result on each core.
+ * stays, because it is shorter than the constant.
  */
 function isFoldable(it: HloInstruction): boolean {
   const family = familyOf(it);
   if (family === 'rearranging') return it.opcode !== 'iota' && it.opcode !== 'broadcast';
-  if (it.opcode === 'reduce') return !variesByCore([it]).has(it);
-  return family === 'elementwise';
+  return family === 'elementwise' || it.opcode === 'reduce';
 }
 
 function isSmall({ shape }: HloInstruction): boolean {

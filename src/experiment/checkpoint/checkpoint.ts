@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isSystemError } from '../../files/system-error.ts';
 import { assert, at } from '../../numerics/assert.ts';
 import { digest, digestText } from '../../numerics/digest.ts';
-import { PodError } from '../../numerics/error.ts';
+import { PodError, withOrigin } from '../../numerics/error.ts';
 import { badData } from './bad-data.ts';
 import type { FileSystem, NewFile } from './files.ts';
 import {
@@ -130,7 +130,8 @@ export async function readCheckpoint(
   const manifest = await readManifest(files, directory, name);
   const found = new Map<string, Tensor>();
   for (const file of manifest.files) {
-    const { tensors } = about(file.name, decodeSafetensors, await readSummed(files, path, file));
+    const bytes = await readSummed(files, path, file);
+    const { tensors } = withOrigin(file.name, () => decodeSafetensors(bytes));
     for (const tensor of tensors) {
       if (found.has(tensor.name))
         throw badData(`${file.name}: ${tensor.name} is in another file too`);
@@ -156,7 +157,7 @@ export async function readManifest(
 ): Promise<Manifest> {
   const path = join(directory, name);
   const bytes = await read(files, path, manifestFile, manifestBytesMax);
-  const manifest = about(manifestFile, parseManifest, bytes);
+  const manifest = withOrigin(manifestFile, () => parseManifest(bytes));
   if (manifest.step !== stepOf(name))
     throw badData(
       `${manifestFile}: expected step ${stepOf(name)} of the directory's name, found step ${manifest.step}`,
@@ -285,19 +286,6 @@ async function read(
     if (error.code === 'EFBIG')
       throw badData(`${name}: expected ${bytesMax} bytes, found more`, error);
     throw new PodError('io', `${name}: could not be read: ${error.message}`, error);
-  }
-}
-
-/**
- * Returns the result of `parse` on the bytes of the file `name`. If `parse` throws a `PodError`,
- * throws the same error with `name` before the message.
- */
-function about<T>(name: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
-  try {
-    return parse(bytes);
-  } catch (error) {
-    if (!(error instanceof PodError)) throw error;
-    throw new PodError(error.code, `${name}: ${error.message}`, error);
   }
 }
 

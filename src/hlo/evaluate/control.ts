@@ -60,7 +60,8 @@ export function mappedBy(
   return literalFrom(shape, (i): Scalar => body(...operands.map((it) => scalarAt(it, i)))[0]!);
 }
 
-function isTrue(value: Value): boolean {
+/** Returns the truth value of a pred. */
+export function isTrue(value: Value): boolean {
   return literalOf(value).data[0] !== 0;
 }
 

@@ -3,8 +3,9 @@ import { type Literal, literalFrom } from '../../numerics/literal.ts';
 import { arrayShape, elementCount, otherDimensions } from '../../numerics/shape.ts';
 import type { Sort, Topk } from '../instruction.ts';
 import type { Run } from '../ops/definition.ts';
+import { isTrue } from './control.ts';
 import { totalOrder } from './total-order.ts';
-import { gathered, literalOf, offsetsAlong, type Value } from './value.ts';
+import { gathered, offsetsAlong, type Value } from './value.ts';
 
 /** Evaluates a sort. Moves elements without changing their bits. */
 export function sortOf(it: Sort, operands: readonly Literal[], run: Run): readonly Literal[] {
@@ -12,7 +13,7 @@ export function sortOf(it: Sort, operands: readonly Literal[], run: Run): readon
   const elements = operands.map(scalarsAsLiterals);
   const comesBefore = (a: number, b: number): boolean => {
     const pairs = elements.flatMap((element) => [element(a), element(b)]);
-    return literalOf(run.call(it.body, pairs)).data[0] !== 0;
+    return isTrue(run.call(it.body, pairs));
   };
   const from = new Float64Array(elementCount(at(operands, 0).shape));
   const along = offsetsAlong(dims, [it.dimension]);
