@@ -1,6 +1,7 @@
 import type { Ports } from '../../src/chip/ports.ts';
 import { evaluateProgram, trainProgram } from '../../src/experiment/program-index.ts';
-import type { CollectivePhase, OnHop } from '../../src/fabric/lane.ts';
+import type { OnHop } from '../../src/fabric/lane.ts';
+import type { CollectivePhase } from '../../src/fabric/plan.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import {
   type Due,

@@ -6,6 +6,7 @@ import type { LaneBlock, OnHop, Turn } from './lane.ts';
 import { Lane } from './lane.ts';
 import type { Links } from './link.ts';
 import { frameElementsMax, laneCount, laneDirection } from './part.ts';
+import { planAllReduce } from './plan-all-reduce.ts';
 import type { Direction, Torus } from './torus.ts';
 import {
   axisLength,
@@ -260,21 +261,19 @@ function farWorker(torus: Torus, block: LaneBlock): number {
 function makeLane(parts: AllReduceParts, waits: LinkWaits, chip: number, lane: number): Lane {
   const { torus, generation, kernels, buckets, frameElements = frameElementsMax, onHop } = parts;
   const { index } = placement(torus, chip);
+  // The sum is read only from the vector of the worker's chip 0, so the other vectors need not hold
+  // it.
+  const all = { torus, chip, lane, frameElements, keepsSum: index === 0 };
   return new Lane({
     torus,
     chip,
     lane,
     generation,
-    frameElements,
     kernels,
     waits,
-    // The sum is read only from the vector of the worker's chip 0, so the other vectors need not
-    // hold it.
-    keepsSum: index === 0,
-    buckets: buckets.map(({ address, stride, elements }) => ({
-      address: address + index * stride,
-      elements,
-    })),
+    plans: buckets.map(({ address, stride, elements }) =>
+      planAllReduce({ ...all, address: address + index * stride, elements }),
+    ),
     turns: [turnEnds(parts, chip, lane, 0), turnEnds(parts, chip, lane, 1)],
     ...(onHop && { onHop }),
   });

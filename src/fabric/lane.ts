@@ -4,9 +4,10 @@ import { cachedBytes, type FrameCrc } from './kernels/crc.ts';
 import type { SumKernels } from './kernels/sum.ts';
 import type { Frame, InLink, OutLink } from './link.ts';
 import { emptyFrame, unknownCrc } from './link.ts';
-import { chunkAt, laneCount, laneDirection, longestPart, partLength, partStart } from './part.ts';
-import type { Direction, Torus } from './torus.ts';
-import { axisLength, axisOf, linkName, placement, position } from './torus.ts';
+import { laneDirection } from './part.ts';
+import { type CollectivePhase, type LaneAxis, LanePlan } from './plan.ts';
+import type { Torus } from './torus.ts';
+import { linkName, placement } from './torus.ts';
 import type { LinkWaits } from './waits.ts';
 
 /**
@@ -27,21 +28,15 @@ export interface Turn {
   readonly inNumber: number;
 }
 
+/** Constructor arguments of a {@link Lane}. */
 export interface LaneParts {
   readonly torus: Torus;
   readonly chip: number;
   readonly lane: number;
   readonly generation: number;
-  /** Largest number of elements of a frame. */
-  readonly frameElements: number;
   readonly kernels: SumKernels;
-  /**
-   * True if this chip's vector must hold the sum when the all-reduce is done. If false, the chip
-   * still sends every frame that the next chip needs.
-   */
-  readonly keepsSum: boolean;
-  /** One entry for each bucket: the chip's own vector. `address` is a byte address. */
-  readonly buckets: readonly { readonly address: number; readonly elements: number }[];
+  /** The hops that the lane makes for each collective, indexed by the number of the collective. */
+  readonly plans: readonly LanePlan[];
   /**
    * The chip's links for the lane on the lane's first axis, then on its second axis. An axis of one
    * chip has no links; its entry is undefined.
@@ -54,21 +49,13 @@ export interface LaneParts {
 }
 
 /**
- * Called before a hop with three values: the index of the bucket, the name of the phase, and the
- * index of the hop in that phase, from 0. The name `all-reduce` stands for two phases on the second
- * axis. On a ring of n chips, the hops of the reduce-scatter there have the indices 0 to n − 1, and
- * those of the all-gather n to 2n − 1. A chunk that is larger than a frame is cut into pieces, and
- * each piece makes all hops of the phase.
+ * Called before a hop with three values: the number of the collective, the name of the phase, and
+ * the index of the hop in that phase, from 0. In an all-reduce the name `all-reduce` stands for two
+ * phases on the second axis. On a ring of n chips, the hops of the reduce-scatter there have the
+ * indices 0 to n − 1, and those of the all-gather n to 2n − 1. A chunk that is larger than a frame is
+ * cut into pieces, and each piece makes all hops of the phase.
  */
-export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
-
-/**
- * Name of a phase of an all-reduce. A lane has four phases. The two on the lane's second axis share
- * the name `all-reduce`.
- */
-export type CollectivePhase = 'reduce-scatter' | 'all-reduce' | 'all-gather';
-
-const phaseNames = ['reduce-scatter', 'all-reduce', 'all-reduce', 'all-gather'] as const;
+export type OnHop = (collective: number, phase: CollectivePhase, hop: number) => void;
 
 /**
  * What a lane waits for: the next frame from the link with the number `link`, or the release of
@@ -79,131 +66,90 @@ export interface LaneBlock {
   readonly wants: 'frame' | 'release';
 }
 
-/** The ring of chips on one axis of a lane, with the position of this chip in the ring. */
-interface Ring {
-  readonly turn: Turn | undefined;
-  readonly direction: Direction;
-  readonly length: number;
-  readonly position: number;
-}
-
 /**
- * State machine of one chip for one lane, a quarter of each vector. For each bucket, the lane
- * passes through four phases:
+ * State machine of one chip for one lane, a quarter of each vector. The lane makes the hops of each
+ * started collective in the order of its plan ({@link LanePlan}), and the collectives in the order
+ * of their starts. So the sequence of its hops is fixed. {@link run} makes as many hops as the links
+ * allow.
  *
- * 0. reduce-scatter on the first axis
- * 1. reduce-scatter of the chip's own chunk on the second axis
- * 2. all-gather of the chip's own chunk on the second axis
- * 3. all-gather on the first axis
- *
- * In a ring of n chips, a phase has n hops. At the first hop, the chip sends a chunk. At each of
- * the next n − 2 hops, the chip receives a chunk, sums or stores the chunk, and sends it on. At the
- * last hop, the chip only receives a chunk. A chunk that is larger than a frame is cut into pieces.
- * A piece goes through the whole ring before the next piece starts. So no chip runs far ahead of
- * the others, and queues of two frames are enough to prevent a deadlock.
- *
- * A frame is a range of the vector of the chip that sends it. So the elements of this range must
- * not change until the receiver has read them. In a reduce-scatter, only the complete sum
- * overwrites an element that was sent. The sum is complete only after all receivers have read the
- * element. In an all-gather, an element that was sent stays as it is until the bucket has finished.
- * A bucket finishes when all its frames are released.
- *
- * The sequence of hops of a lane is fixed. {@link run} makes as many hops as the links allow.
+ * A frame is a range of memory of the chip that sends it. So the elements of this range must not
+ * change until the receiver has read them. The plans keep this rule. In the reduce-scatter of an
+ * all-reduce, for example, only the complete sum overwrites an element that was sent. The sum is
+ * complete only after all receivers have read the element. A collective has finished when all its
+ * frames are released.
  */
 export class Lane {
   readonly #parts: LaneParts;
-  readonly #rings: readonly [Ring, Ring];
   readonly #waits: LinkWaits;
   /** Index of the chip among the chips of its worker. */
   readonly #index: number;
-  /** Indices of the started buckets: a circular buffer of `#queue.length` entries. */
+  /** Numbers of the started collectives: a circular buffer of `#queue.length` entries. */
   readonly #queue: Uint32Array;
   #started = 0;
-  /** How many buckets have made all their hops. */
+  /** How many collectives have made all their hops. */
   #hopsDone = 0;
-  /** How many buckets have finished: all their hops are made and all their frames are released. */
+  /** How many collectives have finished: all their hops are made and all their frames are released. */
   #finished = 0;
 
-  /** Byte address of the current bucket's vector. */
-  #address = 0;
-  /** Start of the lane's range in the current bucket's vector, in elements. */
-  #laneStart = 0;
-  /** Length of the lane's range in elements. */
-  #laneLength = 0;
-  /** Phase of the current bucket, 0 to 3. */
-  #phase = 0;
-  /** The ring of the current phase. */
-  #ring: Ring;
-  /**
-   * Start of the range that the current phase cuts into chunks, in elements from the start of the
-   * vector.
-   */
-  #rangeStart = 0;
-  /** Length of the range that the current phase cuts into chunks, in elements. */
-  #rangeLength = 0;
-  /** How many pieces a chunk has in the current phase. */
-  #pieces = 0;
-  /** Largest number of elements of a piece in the current phase. */
-  #pieceElements = 0;
-  /** How many hops a piece makes in the current phase. On an axis of one chip, the number is 0. */
-  #hops = 0;
-  #piece = 0;
+  /** Plan of the current collective. */
+  #plan: LanePlan;
+  /** Index in the plan of the hop that is made next. */
   #hop = 0;
-  /** Byte address, in the chip's own vector, of the elements of the current hop. */
-  #own = 0;
-  /** Number of elements of the current hop. */
-  #count = 0;
-  /** How many frames were sent for the current bucket: one count for each axis of the lane. */
+  /** How many frames were sent for the current collective: one count for each axis of the lane. */
   readonly #sent = new Uint32Array(2);
-  /** How many frames were received for the current bucket: one count for each axis of the lane. */
+  /** How many frames were received for the current collective: one count for each axis. */
   readonly #received = new Uint32Array(2);
   /** How many frames were sent since the lane was made: one count for each axis of the lane. */
   readonly #sentEver = new Int32Array(2);
   /**
-   * For each bucket in `#queue`: the two counts of `#sentEver`, one for each axis, after the last
-   * hop of the bucket. When the receivers have released that many frames on both axes, the bucket
-   * has finished.
+   * For each collective in `#queue`: the two counts of `#sentEver`, one for each axis, after the
+   * last hop of the collective. When the receivers have released that many frames on both axes, the
+   * collective has finished.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
   readonly #outFrame: Frame = emptyFrame();
   readonly #expected: Frame = emptyFrame();
   #wants: 'frame' | 'release' = 'frame';
+  /** The axis whose links the lane waits for. */
+  #axis: LaneAxis = 0;
   /**
    * The link whose next frame the lane waits for; undefined if the lane does not wait for a frame.
    */
   #awaited: InLink | undefined;
 
   constructor(parts: LaneParts) {
+    const { plans } = parts;
     this.#parts = parts;
     this.#waits = parts.waits;
     this.#index = placement(parts.torus, parts.chip).index;
-    this.#rings = [makeRing(parts, 0), makeRing(parts, 1)];
-    this.#ring = this.#rings[0];
-    this.#queue = new Uint32Array(parts.buckets.length);
-    this.#sentWhenHopsDone = new Int32Array(2 * parts.buckets.length);
+    this.#queue = new Uint32Array(plans.length);
+    this.#sentWhenHopsDone = new Int32Array(2 * plans.length);
+    this.#plan = new LanePlan([]);
     this.#outFrame.generation = parts.generation;
     this.#expected.generation = parts.generation;
   }
 
-  /** How many buckets have finished: all their hops are made and all their frames are released. */
+  /** How many collectives have finished: all their hops are made and all their frames are released. */
   get finished(): number {
     return this.#finished;
   }
 
-  /** Puts a bucket at the end of the lane's queue. */
-  start(bucket: number): void {
+  /** Puts a collective at the end of the lane's queue. */
+  start(collective: number): void {
     const length = this.#queue.length;
     assert(this.#started - this.#finished < length, `lane ${this.#parts.lane}: a full queue`);
-    this.#queue[this.#started % length] = bucket;
+    this.#queue[this.#started % length] = collective;
     this.#started++;
     if (this.#started > this.#hopsDone + 1) return;
-    this.#enterBucket();
-    this.#advance();
+    this.#enter();
+    this.#skipDone();
     this.#collect();
   }
 
-  /** Makes every hop that is possible now. Returns true if a hop was made or a bucket finished. */
+  /**
+   * Makes every hop that is possible now. Returns true if a hop was made or a collective finished.
+   */
   run(): boolean {
     if (this.#finished === this.#hopsDone && this.#awaited?.isEmpty()) return false;
     const finishedBefore = this.#finished;
@@ -214,18 +160,18 @@ export class Lane {
   }
 
   /**
-   * Returns the events that the lane waits for. The list is empty if all started buckets have
+   * Returns the events that the lane waits for. The list is empty if all started collectives have
    * finished.
    */
   blocked(): readonly LaneBlock[] {
     if (this.#hopsDone < this.#started) {
-      const { turn } = this.#ring;
+      const turn = this.#parts.turns[this.#axis];
       if (turn === undefined) return [];
       const link = this.#wants === 'frame' ? turn.inNumber : turn.outNumber;
       return [{ link, wants: this.#wants }];
     }
-    return this.#parts.turns.flatMap((turn, index) =>
-      turn === undefined || turn.out.isReleased(this.#sentEver[index] ?? 0)
+    return this.#parts.turns.flatMap((turn, axis) =>
+      turn === undefined || turn.out.isReleased(this.#sentEver[axis] ?? 0)
         ? []
         : [{ link: turn.outNumber, wants: 'release' as const }],
     );
@@ -236,90 +182,107 @@ export class Lane {
    * frame or for room in a queue.
    */
   #tryHop(): boolean {
-    const turn = this.#ring.turn;
-    if (turn === undefined) return false;
-    const receives = this.#hop > 0;
-    const sends = this.#hop < this.#hops - 1;
-    if (receives && !turn.in.peek(this.#inFrame)) return this.#expect(turn, sends);
+    const plan = this.#plan;
+    const hop = this.#hop;
+    const from = plan.receives(hop);
+    if (from !== undefined && !this.#turn(from).in.peek(this.#inFrame)) return this.#expect(from);
     if (this.#awaited !== undefined) this.#endWait();
-    if (sends && !turn.out.hasRoom()) return this.#wait('release');
+    if (!this.#isClear(0) || !this.#isClear(1)) return false;
     if (this.#parts.onHop !== undefined) this.#report(this.#parts.onHop);
-    if (receives) this.#receive(turn, sends);
-    if (sends) this.#send(turn, receives ? this.#inFrame.crc : unknownCrc);
+    if (from !== undefined) this.#receive(from);
+    else if (plan.action(hop) === 'copy') {
+      this.#parts.kernels.copy(plan.address(hop), plan.from(hop), plan.elements(hop));
+    }
+    const crc = from === undefined ? unknownCrc : this.#inFrame.crc;
+    if (plan.sends(hop, 0)) this.#send(0, crc);
+    if (plan.sends(hop, 1)) this.#send(1, crc);
     this.#hop++;
-    this.#advance();
+    this.#skipDone();
     return true;
   }
 
-  #report(onHop: OnHop): void {
-    const bucket = at(this.#queue, this.#hopsDone % this.#queue.length);
-    const before = this.#phase === 2 ? this.#hops : 0;
-    onHop(bucket, at(phaseNames, this.#phase), before + this.#hop);
-  }
-
-  #wait(wants: 'frame' | 'release'): false {
-    this.#wants = wants;
+  /**
+   * True if the next chip on an axis has room for the frame that the current hop sends, and has
+   * released the frames whose memory the hop overwrites. If not, the lane waits for a release.
+   */
+  #isClear(axis: LaneAxis): boolean {
+    const { out } = this.#parts.turns[axis] ?? { out: undefined };
+    if (out === undefined) return true;
+    const hop = this.#hop;
+    const released = this.#plan.released(hop, axis);
+    const before = this.#sentEver[axis]! - this.#sent[axis]!;
+    const hasRoom = !this.#plan.sends(hop, axis) || out.hasRoom();
+    if (hasRoom && (released === 0 || out.isReleased(before + released))) return true;
+    this.#wants = 'release';
+    this.#axis = axis;
     return false;
   }
 
+  #report(onHop: OnHop): void {
+    const collective = at(this.#queue, this.#hopsDone % this.#queue.length);
+    onHop(collective, this.#plan.phase(this.#hop), this.#plan.index(this.#hop));
+  }
+
   /**
-   * Records that the lane waits for the next frame. If the payload of that frame must replace
-   * elements of the chip's own vector, tells the link their address. A link that copies payloads
+   * Records that the lane waits for the next frame on an axis. If the payload of that frame must
+   * replace elements of the chip's memory, tells the link their address. A link that copies payloads
    * can then copy this payload directly to that address.
    */
-  #expect(turn: Turn, sends: boolean): false {
-    if (this.#storesFrame(sends)) {
+  #expect(axis: LaneAxis): false {
+    const turn = this.#turn(axis);
+    const hop = this.#hop;
+    if (
+      this.#plan.action(hop) === 'store' &&
+      this.#plan.released(hop, 0) + this.#plan.released(hop, 1) === 0
+    ) {
       const frame = this.#expected;
-      frame.address = this.#own;
-      frame.bytes = this.#count * 4;
+      frame.address = this.#plan.address(hop);
+      frame.bytes = this.#plan.elements(hop) * 4;
       frame.collective = this.#hopsDone;
-      frame.sequence = this.#received[this.#turnIndex()] ?? 0;
+      frame.sequence = this.#received[axis] ?? 0;
       turn.in.expect(frame);
     }
     if (this.#awaited === undefined) this.#waits.begin(this.#index, this.#parts.lane);
     this.#awaited = turn.in;
-    return this.#wait('frame');
+    this.#axis = axis;
+    this.#wants = 'frame';
+    return false;
   }
 
   /** Called when the frame that the lane waited for has arrived. */
   #endWait(): void {
     this.#awaited = undefined;
-    this.#waits.end(this.#index, this.#parts.lane, this.#ring.direction);
+    const { lane } = this.#parts;
+    this.#waits.end(this.#index, lane, laneDirection(lane, this.#axis));
   }
 
   /**
-   * True if the payload of the current hop must replace elements of the chip's own vector. In an
-   * all-gather, this is so if the chip sends these elements on later, or if its vector must hold
-   * the sum. In a reduce-scatter, a payload replaces nothing; it is added.
+   * Handles the received frame as the action of the current hop says, and releases it. Throws
+   * PodError `bad-frame` if this is not the expected frame.
    */
-  #storesFrame(sends: boolean): boolean {
-    return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));
-  }
-
-  /**
-   * Handles the received frame and releases it. In a reduce-scatter, adds the payload to elements
-   * of the chip's own vector. In an all-gather, copies the payload over these elements, unless
-   * nothing reads them later. Throws PodError `bad-frame` if this is not the expected frame.
-   */
-  #receive(turn: Turn, sends: boolean): void {
-    const { kernels } = this.#parts;
+  #receive(axis: LaneAxis): void {
+    const plan = this.#plan;
+    const hop = this.#hop;
     const frame = this.#inFrame;
-    this.#check(frame);
-    if (this.#phase < 2) frame.crc = this.#add(frame.address, sends ? turn.out.crc : undefined);
-    else if (this.#storesFrame(sends) && frame.address !== this.#own) {
-      kernels.copy(this.#own, frame.address, this.#count);
+    this.#check(frame, axis);
+    const action = plan.action(hop);
+    if (action === 'add') {
+      const next = plan.sends(hop, axis) ? this.#turn(axis).out.crc : undefined;
+      frame.crc = this.#add(frame.address, next);
+    } else if (action === 'store' && frame.address !== plan.address(hop)) {
+      this.#parts.kernels.copy(plan.address(hop), frame.address, plan.elements(hop));
     }
-    turn.in.release();
+    this.#turn(axis).in.release();
   }
 
   /**
-   * Adds a payload to the elements of the current hop in the chip's own vector. If `crc` is given,
-   * returns the CRC-32 of the sums; otherwise returns {@link unknownCrc}.
+   * Adds a payload to the elements of the current hop. If `crc` is given, returns the CRC-32 of the
+   * sums; otherwise returns {@link unknownCrc}.
    */
   #add(payload: number, crc: FrameCrc | undefined): number {
     const { kernels } = this.#parts;
-    const own = this.#own;
-    const count = this.#count;
+    const own = this.#plan.address(this.#hop);
+    const count = this.#plan.elements(this.#hop);
     if (crc === undefined) {
       kernels.add(own, payload, own, count);
       return unknownCrc;
@@ -334,41 +297,47 @@ export class Lane {
   }
 
   /**
-   * Sends the elements of the current hop from the chip's own vector. `crc` is the CRC-32 of these
-   * elements, or {@link unknownCrc}.
+   * Sends the elements of the current hop on an axis. `crc` is the CRC-32 of these elements, or
+   * {@link unknownCrc}.
    */
-  #send(turn: Turn, crc: number): void {
-    const index = this.#turnIndex();
+  #send(axis: LaneAxis, crc: number): void {
     const frame = this.#outFrame;
-    frame.address = this.#own;
-    frame.bytes = this.#count * 4;
+    frame.address = this.#plan.address(this.#hop);
+    frame.bytes = this.#plan.elements(this.#hop) * 4;
     frame.collective = this.#hopsDone;
-    frame.sequence = this.#sent[index] ?? 0;
+    frame.sequence = this.#sent[axis] ?? 0;
     frame.crc = crc;
-    turn.out.send(frame);
-    this.#sent[index] = frame.sequence + 1;
-    this.#sentEver[index] = (this.#sentEver[index] ?? 0) + 1;
+    this.#turn(axis).out.send(frame);
+    this.#sent[axis] = frame.sequence + 1;
+    this.#sentEver[axis] = (this.#sentEver[axis] ?? 0) + 1;
   }
 
-  /** Throws `bad-frame` unless the received frame is the expected next one. */
-  #check(frame: Readonly<Frame>): void {
-    const index = this.#turnIndex();
-    const sequence = this.#received[index] ?? 0;
+  #turn(axis: LaneAxis): Turn {
+    const turn = this.#parts.turns[axis];
+    assert(turn !== undefined, 'a hop along an axis of several chips');
+    return turn;
+  }
+
+  /** Throws `bad-frame` unless the received frame is the expected next one on the axis. */
+  #check(frame: Readonly<Frame>, axis: LaneAxis): void {
+    const sequence = this.#received[axis] ?? 0;
     if (
       frame.generation !== this.#parts.generation ||
       frame.collective !== this.#hopsDone ||
       frame.sequence !== sequence ||
-      frame.bytes !== this.#count * 4
+      frame.bytes !== this.#plan.elements(this.#hop) * 4
     ) {
-      throw this.#badFrame(frame, sequence);
+      throw this.#badFrame(frame, axis);
     }
-    this.#received[index] = sequence + 1;
+    this.#received[axis] = sequence + 1;
   }
 
-  #badFrame(frame: Readonly<Frame>, sequence: number): PodError {
+  #badFrame(frame: Readonly<Frame>, axis: LaneAxis): PodError {
     const { generation, torus } = this.#parts;
-    const link = linkName(torus, this.#ring.turn?.inNumber ?? 0);
-    const expected = { generation, collective: this.#hopsDone, sequence, bytes: this.#count * 4 };
+    const link = linkName(torus, this.#turn(axis).inNumber);
+    const bytes = this.#plan.elements(this.#hop) * 4;
+    const sequence = this.#received[axis] ?? 0;
+    const expected = { generation, collective: this.#hopsDone, sequence, bytes };
     const { address: _, crc: __, ...found } = frame;
     return new PodError(
       'bad-frame',
@@ -377,7 +346,7 @@ export class Lane {
   }
 
   /**
-   * Counts the buckets that have finished: all their hops are made and all their frames are
+   * Counts the collectives that have finished: all their hops are made and all their frames are
    * released.
    */
   #collect(): void {
@@ -388,99 +357,28 @@ export class Lane {
 
   /**
    * True if, on the given axis of the lane, the receiver has released all frames of the oldest
-   * unfinished bucket.
+   * unfinished collective.
    */
-  #isReleased(index: 0 | 1): boolean {
-    const out = this.#parts.turns[index]?.out;
+  #isReleased(axis: LaneAxis): boolean {
+    const out = this.#parts.turns[axis]?.out;
     const slot = this.#finished % this.#queue.length;
-    return out === undefined || out.isReleased(this.#sentWhenHopsDone[2 * slot + index] ?? 0);
+    return out === undefined || out.isReleased(this.#sentWhenHopsDone[2 * slot + axis] ?? 0);
   }
 
-  /**
-   * Index of the axis of the current phase: 0 for the lane's first axis (phases 0 and 3), 1 for its
-   * second axis (phases 1 and 2).
-   */
-  #turnIndex(): 0 | 1 {
-    return this.#phase === 1 || this.#phase === 2 ? 1 : 0;
-  }
-
-  /**
-   * Goes on to the next hop that has elements. If the current phase has no such hop, goes on to the
-   * next phase, and after the last phase to the next started bucket. Stops when no started bucket
-   * is left.
-   */
-  #advance(): void {
-    while (this.#hopsDone < this.#started) {
-      if (this.#hop < this.#hops) {
-        if (this.#select()) return;
-        this.#hop++;
-      } else this.#nextPiece();
+  /** Leaves each collective that has made all its hops, and enters the next started one. */
+  #skipDone(): void {
+    while (this.#hopsDone < this.#started && this.#hop === this.#plan.length) {
+      this.#sentWhenHopsDone.set(this.#sentEver, 2 * (this.#hopsDone % this.#queue.length));
+      this.#hopsDone++;
+      if (this.#hopsDone < this.#started) this.#enter();
     }
   }
 
-  /**
-   * Computes the address and the number of the elements of the current hop. Returns false if the
-   * hop has no elements.
-   */
-  #select(): boolean {
-    const { direction, length, position } = this.#ring;
-    const chunk = chunkAt(direction, length, position, this.#hop, this.#phase >= 2);
-    const start = partStart(this.#rangeLength, length, chunk) + this.#piece * this.#pieceElements;
-    const end = partStart(this.#rangeLength, length, chunk + 1);
-    this.#own = this.#address + (this.#rangeStart + start) * 4;
-    this.#count = Math.min(this.#pieceElements, end - start);
-    return this.#count > 0;
-  }
-
-  #nextPiece(): void {
+  /** Takes the plan of the oldest collective that has not made all its hops. */
+  #enter(): void {
+    this.#plan = at(this.#parts.plans, at(this.#queue, this.#hopsDone % this.#queue.length));
     this.#hop = 0;
-    this.#piece++;
-    if (this.#piece < this.#pieces) return;
-    this.#phase++;
-    if (this.#phase < 4) this.#enterPhase();
-    else this.#leaveBucket();
-  }
-
-  #leaveBucket(): void {
-    this.#sentWhenHopsDone.set(this.#sentEver, 2 * (this.#hopsDone % this.#queue.length));
-    this.#hopsDone++;
-    if (this.#hopsDone < this.#started) this.#enterBucket();
-  }
-
-  #enterBucket(): void {
-    const { buckets, lane } = this.#parts;
-    const bucket = buckets[this.#queue[this.#hopsDone % this.#queue.length] ?? 0];
-    assert(bucket !== undefined, 'a bucket in the queue');
-    this.#address = bucket.address;
-    this.#laneStart = partStart(bucket.elements, laneCount, lane);
-    this.#laneLength = partLength(bucket.elements, laneCount, lane);
-    this.#phase = 0;
     this.#sent.fill(0);
     this.#received.fill(0);
-    this.#enterPhase();
   }
-
-  #enterPhase(): void {
-    const [first, second] = this.#rings;
-    const onFirst = this.#turnIndex() === 0;
-    const length = this.#laneLength;
-    this.#ring = onFirst ? first : second;
-    this.#rangeStart =
-      this.#laneStart + (onFirst ? 0 : partStart(length, first.length, first.position));
-    this.#rangeLength = onFirst ? length : partLength(length, first.length, first.position);
-    this.#hops = this.#ring.length === 1 ? 0 : this.#ring.length;
-    const longest = longestPart(this.#rangeLength, this.#ring.length);
-    this.#pieces = Math.max(1, Math.ceil(longest / this.#parts.frameElements));
-    this.#pieceElements = longestPart(longest, this.#pieces);
-    this.#piece = 0;
-    this.#hop = 0;
-  }
-}
-
-function makeRing({ torus, chip, lane, turns }: LaneParts, turn: 0 | 1): Ring {
-  const direction = laneDirection(lane, turn);
-  const axis = axisOf(direction);
-  const length = axisLength(torus, axis);
-  assert((length === 1) === (turns[turn] === undefined), `lane ${lane}: no link on a ring`);
-  return { turn: turns[turn], direction, length, position: position(torus, chip, axis) };
 }
