@@ -14,7 +14,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   isa: ['numerics'],
   compiler: ['spec', 'numerics', 'hlo', 'isa'],
   chip: ['spec', 'numerics', 'isa'],
-  fabric: ['spec', 'numerics'],
+  fabric: ['spec', 'numerics', 'isa'],
   pod: ['spec', 'numerics', 'isa', 'chip', 'fabric'],
   fault: ['numerics', 'files', 'fabric', 'pod'],
   autodiff: ['numerics', 'hlo'],

@@ -1,4 +1,4 @@
-import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Collectives } from '../../src/fabric/collectives.ts';
 import { Engine, EngineDoorbell } from '../../src/fabric/engine.ts';
 import { sumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
@@ -23,7 +23,7 @@ const idleMsMax = 25;
 /** Constructor arguments of an {@link Ici}. */
 export interface IciParts {
   readonly memory: WebAssembly.Memory;
-  readonly layout: Pick<ProcessLayout, 'fabric' | 'engine' | 'buckets' | 'pump' | 'frameSizes'>;
+  readonly layout: Pick<ProcessLayout, 'fabric' | 'engine' | 'collectives' | 'pump' | 'frameSizes'>;
   readonly hosting: Hosting;
   readonly generation: number;
   /** True if payloads may go through shared memory to and from peers on this host. */
@@ -51,7 +51,7 @@ export interface IciParts {
 export class Ici {
   readonly pump: Pump;
   readonly #engine: Engine;
-  readonly #allReduce: AllReduce;
+  readonly #allReduce: Collectives;
   readonly #silent: (peer: number) => void;
   readonly #reported: Set<number> = new Set();
   #beats: NodeJS.Timeout | undefined;
@@ -61,7 +61,7 @@ export class Ici {
 
   constructor(parts: IciParts) {
     const { memory, layout, hosting, generation, shares, unshared, onHop } = parts;
-    const { fabric, engine, buckets, frameSizes: sizes } = layout;
+    const { fabric, engine, collectives, frameSizes: sizes } = layout;
     const kernels = sumKernels(memory);
     const { torus, self } = hosting;
     this.#silent = parts.silent;
@@ -70,8 +70,8 @@ export class Ici {
       layout: layout.pump,
     });
     const doorbell = new EngineDoorbell(memory, fabric, self);
-    const allReduce = new AllReduce({
-      ...{ torus, worker: self, generation, doorbell, buckets, kernels },
+    const allReduce = new Collectives({
+      ...{ torus, worker: self, generation, doorbell, collectives, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
       now: () => performance.now(),

@@ -1,7 +1,7 @@
-import type { BucketPlace } from '../../src/fabric/all-reduce.ts';
+import type { CollectivePlace } from '../../src/fabric/collectives.ts';
 import { type EngineLayout, layOutEngine } from '../../src/fabric/engine.ts';
 import { type FabricLayout, layOutFabric } from '../../src/fabric/fabric-memory.ts';
-import { podTorus } from '../../src/fabric/torus.ts';
+import { podTorus, type Torus } from '../../src/fabric/torus.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import {
@@ -11,8 +11,8 @@ import {
   layOutPump,
   type PumpLayout,
 } from '../net/route.ts';
+import { collectivePlaces, planExchanges } from '../runtime/collectives.ts';
 import { type Layout, layOut, pageBytes } from '../runtime/layout.ts';
-import { bucketPlaces } from '../runtime/ports.ts';
 
 /** Memory layout of the process of one Cloud TPU. Places are byte addresses. */
 export interface ProcessLayout {
@@ -26,8 +26,8 @@ export interface ProcessLayout {
   readonly fabric: FabricLayout;
   /** Memory through which the thread of the cores and the all-reduce engine communicate. */
   readonly engine: EngineLayout;
-  /** Memory of all buckets: first the buckets of program 0, then those of program 1, and so on. */
-  readonly buckets: readonly BucketPlace[];
+  /** Places of all collectives, in the order of their numbers. */
+  readonly collectives: readonly CollectivePlace[];
   readonly pump: PumpLayout;
   readonly frameSizes: FrameSizes;
   /** Size of the whole memory: a multiple of the WebAssembly page size. */
@@ -41,19 +41,43 @@ export interface ProcessLayout {
  */
 export function layOutProcess(hosting: Hosting, executables: readonly Executable[]): ProcessLayout {
   const { torus } = hosting;
-  const alone = layOut(podTorus({ columns: 1, rows: 1 }), executables);
+  const sizes = frameSizes(
+    torus,
+    Math.max(1, ...executables.flatMap((it) => elementsOf(torus, it))),
+  );
+  const { frameElements } = sizes;
+  const exchanges = planExchanges({ torus, executables, frameElements });
+  const alone = layOut(podTorus({ columns: 1, rows: 1 }), executables, exchanges);
   const fabric = layOutFabric(torus, alone.bytes);
   const own = at(alone.tpus, 0);
-  const buckets = executables.flatMap((executable, program) =>
-    bucketPlaces(executable, at(own.arenas, program)),
-  );
-  const engine = layOutEngine(fabric.base + fabric.bytes, buckets.length);
-  const sizes = frameSizes(torus, Math.max(1, ...buckets.map(({ elements }) => elements)));
+  const programs = executables.map((executable, program) => ({
+    executable,
+    arena: at(own.arenas, program),
+    exchanges: at(exchanges, program),
+    transits: at(own.transits, program),
+  }));
+  const collectives = collectivePlaces(programs, torus);
+  const engine = layOutEngine(fabric.base + fabric.bytes, collectives.length);
   const pump = layOutPump(hosting, sizes, engine.base + engine.bytes);
   const bytes = roundUp(pump.end);
   const tpus = Array.from({ length: torus.workers }, () => own);
   const threads = { ...alone, tpus, fabric, bytes };
-  return { threads, fabric, engine, buckets, pump, frameSizes: sizes, bytes };
+  return { threads, fabric, engine, collectives, pump, frameSizes: sizes, bytes };
+}
+
+/**
+ * Returns the sizes of the vectors whose all-reduces would take frames as large as the collectives of
+ * a program need them.
+ */
+function elementsOf(
+  { width, height }: Torus,
+  { buckets, exchanges }: Executable,
+): readonly number[] {
+  const ring = Math.max(width, height);
+  return [
+    ...buckets.map(({ elements }) => elements),
+    ...exchanges.map(({ rowBytes }) => (rowBytes / 4) * ring),
+  ];
 }
 
 function roundUp(bytes: number): number {

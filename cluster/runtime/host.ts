@@ -6,7 +6,7 @@ import { systolicMxu } from '../../src/chip/systolic.ts';
 import type { CoreUnits } from '../../src/chip/units.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
-import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Collectives } from '../../src/fabric/collectives.ts';
 import { EngineClient } from '../../src/fabric/engine.ts';
 import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
@@ -16,10 +16,10 @@ import { type Executable, phases } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { digestText } from '../../src/numerics/digest.ts';
 import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
+import { bucketPlaces, collectiveCount, collectivePlaces } from './collectives.ts';
 import { infeedGeometry, type TpuPlaces } from './layout.ts';
 import { Parameters } from './parameters.ts';
 import {
-  bucketPlaces,
   GatheredOutfeed,
   type Heartbeat,
   iciPort,
@@ -78,13 +78,13 @@ export function loadHost(task: WorkerTask, { heartbeat, clock, plainCode }: Host
   let allReduce: Reducer | undefined;
   const probe = probeOf(task, clock);
   const now = probe?.now ?? clock;
-  let firstBucket = 0;
+  let firstCollective = 0;
   const loaded = programs.map(({ executable }, program): Loaded => {
     const firstReplica = tpu * executable.cores;
     const cores = new CloudTpuCores(executable, at(places.arenas, program), units, firstReplica);
     heartbeat.beat();
-    const ici = iciPort(() => joined(allReduce), firstBucket, now, waitMsLimit);
-    firstBucket += executable.buckets.length;
+    const ici = iciPort(() => joined(allReduce), firstCollective, now, waitMsLimit);
+    firstCollective += collectiveCount(executable);
     const infeed = infeedOf(task, executable, program, heartbeat);
     const outfeed = new GatheredOutfeed(executable, memory);
     const ports: Ports = {
@@ -169,10 +169,9 @@ function rowsForMacs(n: number, k: number): number {
 const tileRows = 96;
 
 /**
- * Returns the object through which the cores run all-reduces. The object numbers the buckets of all
- * programs in one sequence: those of program 0, then those of program 1, and so on. Without
- * `engine` the object runs the all-reduces itself. With `engine` another thread runs them, and the
- * object only starts them and waits for them.
+ * Returns the object through which the cores run collectives. Without `engine` the object runs the
+ * collectives itself. With `engine` another thread runs them, and the object only starts them and
+ * waits for them.
  */
 function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,
@@ -182,12 +181,16 @@ function connect(
   if (engine !== undefined) return new EngineClient(memory, engine, doorbell, now);
   const torus = podTorus(topology);
   const links = memoryLinks(memory, layout.fabric, torus, doorbell);
-  const { arenas } = at(layout.tpus, tpu);
-  const buckets = programs.flatMap(({ executable }, program) =>
-    bucketPlaces(executable, at(arenas, program)),
-  );
-  const parts = { torus, worker: tpu, generation, kernels, links, doorbell, buckets, now };
-  return new AllReduce({ ...parts, ...(onHop && { onHop }) });
+  const { arenas, transits } = at(layout.tpus, tpu);
+  const inMemory = programs.map(({ executable }, program) => ({
+    executable,
+    arena: at(arenas, program),
+    exchanges: at(layout.exchanges, program),
+    transits: at(transits, program),
+  }));
+  const collectives = collectivePlaces(inMemory, torus);
+  const parts = { torus, worker: tpu, generation, kernels, links, doorbell, collectives, now };
+  return new Collectives({ ...parts, ...(onHop && { onHop }) });
 }
 
 /** Arguments of {@link connect}, besides the task of the Cloud TPU's thread. */

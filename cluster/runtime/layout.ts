@@ -2,7 +2,8 @@ import { coreBytes } from '../../src/chip/core.ts';
 import { mxuWorkspaceBytes } from '../../src/chip/mxu.ts';
 import { type InfeedGeometry, infeedBytes } from '../../src/data/infeed.ts';
 import { type FabricLayout, layOutFabric } from '../../src/fabric/fabric-memory.ts';
-import type { Torus } from '../../src/fabric/torus.ts';
+import type { ExchangePlans } from '../../src/fabric/plan-exchange.ts';
+import { chipCount, type Torus } from '../../src/fabric/torus.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
@@ -27,6 +28,8 @@ export interface Layout {
    * distance from this first step.
    */
   readonly feedBases: readonly number[];
+  /** Plans of the exchanges of each program, for all chips of the slice. */
+  readonly exchanges: readonly (readonly ExchangePlans[])[];
   readonly bytes: number;
 }
 
@@ -40,6 +43,8 @@ export interface TpuPlaces {
   readonly arenas: readonly number[];
   /** Start of each program's infeed queue; 0 for a program without an infeed. */
   readonly infeeds: readonly number[];
+  /** For each exchange of each program: start of the memory for rows on their way to other chips. */
+  readonly transits: readonly (readonly number[])[];
 }
 
 /**
@@ -65,11 +70,16 @@ export const pageBytes = 65536;
 const maxBytes = 2 ** 32;
 
 /**
- * Lays out the memory of a slice that runs the given programs.
+ * Lays out the memory of a slice that runs the given programs. `exchanges` are the plans of their
+ * exchanges.
  *
  * @throws PodError `out-of-memory` if the slice needs more than 4 GiB, the limit of WebAssembly.
  */
-export function layOut(torus: Torus, executables: readonly Executable[]): Layout {
+export function layOut(
+  torus: Torus,
+  executables: readonly Executable[],
+  exchanges: Layout['exchanges'],
+): Layout {
   // The first line stays unused, because links use address 0 for "no address".
   let end = lineBytes;
   const take = (bytes: number): number => {
@@ -80,6 +90,7 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
   const stop = take(lineBytes);
   const feedBases = executables.map(() => take(lineBytes));
   const arenaBytes = executables.map(coreBytes);
+  const chips = chipCount(torus) / torus.workers;
   const tpus = Array.from({ length: torus.workers }, (_, tpu) => ({
     control: take(lineBytes),
     workspace: take(mxuWorkspaceBytes),
@@ -87,12 +98,13 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
     infeeds: executables.map((it) =>
       it.infeed.length === 0 ? 0 : take(infeedBytes(infeedGeometry(it, tpu))),
     ),
+    transits: exchanges.map((plans) => plans.map(({ transitBytes }) => take(transitBytes * chips))),
   }));
   const fabric = layOutFabric(torus, end);
   take(fabric.bytes);
   const bytes = Math.ceil(end / pageBytes) * pageBytes;
   if (bytes > maxBytes) throw tooLarge(torus, bytes, arenaBytes, fabric);
-  return { fabric, tpus, stop, feedBases, bytes };
+  return { fabric, tpus, stop, feedBases, exchanges, bytes };
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { IciPort, InfeedPort, OutfeedPort } from '../../src/chip/ports.ts';
 import type { InfeedQueue } from '../../src/data/infeed.ts';
-import type { AllReduce, BucketPlace } from '../../src/fabric/all-reduce.ts';
+import type { Collectives } from '../../src/fabric/collectives.ts';
 import { Doorbell } from '../../src/fabric/doorbell.ts';
 import { type FabricLayout, sharedLine } from '../../src/fabric/fabric-memory.ts';
 import type { Executable } from '../../src/isa/executable.ts';
@@ -78,39 +78,27 @@ export class LiveDoorbell extends Doorbell {
 const sleepMsMax = 200;
 
 /**
- * Functions by which the cores run all-reduces. In an AllReduce, the thread of the cores runs them
+ * Functions by which the cores run all-reduces. In an Collectives, the thread of the cores runs them
  * itself. In an EngineClient, another thread, the engine, runs them.
  */
-export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish' | 'takeWaits'>;
+export type Reducer = Pick<Collectives, 'start' | 'progress' | 'finish' | 'takeWaits'>;
 
 /**
- * Returns the memory address of each bucket of a program whose arena begins at byte address
- * `arena`.
- */
-export function bucketPlaces(executable: Executable, arena: number): BucketPlace[] {
-  return executable.buckets.map(({ buffer, elements }) => {
-    const { offset, stride, copies, name } = at(executable.buffers, buffer);
-    assert(copies === 'chip', `bucket ${name} is ${copies}, not one a chip`);
-    return { address: arena + offset, stride, elements };
-  });
-}
-
-/**
- * Returns the ICI port of one program, through which the cores start and finish all-reduces. The
- * port is called with the index of a bucket among the buckets of this program. The all-reduce needs
- * the index among the buckets of all programs, where the first bucket of this program has the index
- * `firstBucket`. `finish` throws `link-timeout` if the bucket is not summed after `waitMsLimit` ms.
+ * Returns the ICI port of one program, through which the cores start and finish collectives. The
+ * port is called with the number of a collective among those of this program. `Collectives` needs
+ * the number among the collectives of all programs, where the first of this program has the number
+ * `first`. `finish` throws `link-timeout` if the collective is not done after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,
-  firstBucket: number,
+  first: number,
   now: () => number,
   waitMsLimit: number,
 ): IciPort {
   return {
-    start: (bucket) => allReduce().start(firstBucket + bucket),
+    start: (collective) => allReduce().start(first + collective),
     progress: () => allReduce().progress(),
-    finish: (bucket) => allReduce().finish(firstBucket + bucket, now() + waitMsLimit),
+    finish: (collective) => allReduce().finish(first + collective, now() + waitMsLimit),
   };
 }
 

@@ -109,9 +109,9 @@ export class WorkerProbe {
       ...ports,
       ici: {
         ...ici,
-        finish: (bucket) => {
-          ici.finish(bucket);
-          this.#summed.push(bucket);
+        finish: (collective) => {
+          ici.finish(collective);
+          if (collective < buckets) this.#summed.push(collective);
         },
       },
       beat: () => {

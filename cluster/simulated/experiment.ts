@@ -82,7 +82,15 @@ const weightsBuffer: Buffer = {
 
 const empty: Omit<Executable, 'name'> = {
   ...{ cores: 8, buffers: [weightsBuffer], instructions: [], tables: [], constants: [] },
-  ...{ results: [], infeed: [], outfeed: [], buckets: [], arenaBytes: 0, code: new Uint8Array() },
+  ...{
+    results: [],
+    infeed: [],
+    outfeed: [],
+    buckets: [],
+    exchanges: [],
+    arenaBytes: 0,
+    code: new Uint8Array(),
+  },
   parameters: [0],
   hbm: {
     ...{ limit: 0, peak: 0, largest: [] },

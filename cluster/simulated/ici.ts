@@ -1,4 +1,4 @@
-import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Collectives } from '../../src/fabric/collectives.ts';
 import { EngineDoorbell } from '../../src/fabric/engine.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import type { Links } from '../../src/fabric/link.ts';
@@ -23,7 +23,7 @@ export class SimulatedIci {
   readonly site: number;
   readonly generation: number;
   readonly pump: Pump;
-  readonly #allReduce: AllReduce;
+  readonly #allReduce: Collectives;
   /** Returns the virtual time in ms. */
   readonly #nowMs: () => number;
   /** Error that an all-reduce has thrown; undefined if it has thrown none. */
@@ -55,8 +55,8 @@ export class SimulatedIci {
       shares: false,
       unshared: () => undefined,
     });
-    this.#allReduce = new AllReduce({
-      ...{ torus, worker: tpu, generation, kernels, buckets },
+    this.#allReduce = new Collectives({
+      ...{ torus, worker: tpu, generation, kernels, collectives: buckets },
       links: this.pump.links(localLinks()),
       doorbell: new EngineDoorbell(memory.memory, control, tpu),
       frameElements: sizes.frameElements,

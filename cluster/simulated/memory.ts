@@ -1,4 +1,4 @@
-import type { BucketPlace } from '../../src/fabric/all-reduce.ts';
+import type { BucketPlace } from '../../src/fabric/collectives.ts';
 import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
 import { layOutFabric } from '../../src/fabric/fabric-memory.ts';
 import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
@@ -108,7 +108,7 @@ export class PodMemory {
   /**
    * For each link that enters Cloud TPU `tpu` of a real pod, returns the index of the simulated
    * link from the same direction. The result has the order of `StepReport.linkWaitMs`. The indices
-   * are those of the result of `AllReduce.takeWaits`.
+   * are those of the result of `Collectives.takeWaits`.
    */
   waitOf(tpu: number): readonly number[] {
     return at(this.#waits, tpu);

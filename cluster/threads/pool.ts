@@ -14,6 +14,7 @@ import { type Crew, Driver } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
 import { waitMsLimits } from '../limits.ts';
 import { masterOptions, threadTimes } from '../master-options.ts';
+import { planExchanges } from '../runtime/collectives.ts';
 import { datasetOf, planOf } from '../runtime/feed.ts';
 import { allocate, controlWords, infeedGeometry, type Layout, layOut } from '../runtime/layout.ts';
 import { startTaskThread, type TaskThread } from '../runtime/life.ts';
@@ -52,10 +53,8 @@ export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPo
   checkOptions(options);
   const loaders = options.programs.filter(({ feed }) => feed !== undefined).length;
   const torus = podTorus(options.topology);
-  const layout = layOut(
-    torus,
-    options.programs.map((program) => program.executable),
-  );
+  const executables = options.programs.map((program) => program.executable);
+  const layout = layOut(torus, executables, planExchanges({ torus, executables }));
   requireThreads(torus.workers + loaders, `${torus.workers} Cloud TPUs in one process`);
   const pod = new Threads(options, torus, layout, allocate(layout.bytes));
   await pod.start();

@@ -34,7 +34,7 @@ export const waitDefects: readonly Defect[] = [
   {
     name: 'waits: paused worker',
     guarantee: 'The time for which a worker is paused is no wait of that worker.',
-    file: 'src/fabric/all-reduce.ts',
+    file: 'src/fabric/collectives.ts',
     from: 'Math.min(this.#now() - this.#lastMs[0]!, idleMsMax)',
     to: 'this.#now() - this.#lastMs[0]!',
     test: lanes,
@@ -43,7 +43,7 @@ export const waitDefects: readonly Defect[] = [
   {
     name: 'waits: computing worker',
     guarantee: 'The time for which a worker computes is no wait.',
-    file: 'src/fabric/all-reduce.ts',
+    file: 'src/fabric/collectives.ts',
     from: 'if (this.#idleMsMax !== undefined) this.#countIdle(this.#idleMsMax);',
     to: 'this.#countIdle(this.#idleMsMax ?? 1e9);',
     test: lanes,

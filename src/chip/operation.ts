@@ -19,7 +19,8 @@ export type Operation =
   | PlainOperation
   | InfeedOperation
   | OutfeedOperation
-  | AllReduceOperation;
+  | AllReduceOperation
+  | ExchangeOperation;
 
 interface MxuOperation {
   readonly unit: 'mxu';
@@ -102,6 +103,15 @@ interface AllReduceOperation {
   readonly bucket: number;
 }
 
+export interface ExchangeOperation {
+  readonly unit: 'exchange';
+  readonly phase: number;
+  /** Number of the collective in the calls of the ICI port. */
+  readonly collective: number;
+  /** Memory that becomes zero first, because not every replica receives a row. */
+  readonly zeroes: readonly { readonly address: number; readonly bytes: number }[];
+}
+
 /** A generated function on the vector unit. Takes byte addresses. */
 export type FusedLoop = (...addresses: number[]) => void;
 
@@ -181,6 +191,14 @@ export function execute(
     case 'all-reduce-done':
       ports.ici.finish(operation.bucket);
       return -1;
+    case 'exchange':
+      for (let i = 0; i < operation.zeroes.length; i++) {
+        const { address, bytes } = operation.zeroes[i]!;
+        machine.bytes.fill(0, address, address + bytes);
+      }
+      ports.ici.start(operation.collective);
+      ports.ici.finish(operation.collective);
+      return 0;
     default:
       return unreachable(operation);
   }

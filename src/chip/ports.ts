@@ -1,20 +1,25 @@
 /**
- * A Cloud TPU's port to the ICI network. The port sums buckets (vectors of gradients) over all
- * chips of the slice.
+ * A Cloud TPU's port to the ICI network, which runs the collectives of a program. Collective i is the
+ * all-reduce of bucket i; the exchanges come after the buckets. The all-reduce of a bucket (a vector
+ * of gradients) sums the bucket over all chips of the slice.
  */
 export interface IciPort {
-  /** Starts the all-reduce of a bucket. Copy c of the bucket holds the vector of chip c. */
-  start(bucket: number): void;
   /**
-   * Advances the running all-reduces as far as possible without waiting. Returns true if any data
+   * Starts a collective. Copy c of a bucket holds the vector of chip c. The source of an exchange
+   * holds the rows to send.
+   */
+  start(collective: number): void;
+  /**
+   * Advances the running collectives as far as possible without waiting. Returns true if any data
    * moved.
    */
   progress(): boolean;
   /**
-   * Waits until copy 0 of the bucket holds the sum over all chips of the slice. Throws
-   * `link-timeout` if the time limit passes or the master ends the step.
+   * Waits until a collective is done. Copy 0 of a bucket then holds the sum over all chips of the
+   * slice; the target of an exchange holds the received rows. Throws `link-timeout` if the time limit
+   * passes or the master ends the step.
    */
-  finish(bucket: number): void;
+  finish(collective: number): void;
 }
 
 /** Infeed of the current step: the arrays that the host feeds to the cores. */

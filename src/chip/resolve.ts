@@ -1,6 +1,7 @@
 import {
   type BufferId,
   type Buffer as DeviceBuffer,
+  type Exchange,
   type Executable,
   type Instruction,
   type MatmulInstruction,
@@ -11,7 +12,13 @@ import { assert, at, unreachable } from '../numerics/assert.ts';
 import type { ArrayShape } from '../numerics/shape.ts';
 import { bufferOf, canStackCores, copyCount, type MemoryMap } from './memory-map.ts';
 import type { MxuCall } from './mxu.ts';
-import type { FusedLoop, Operation, Place, PlainOperation } from './operation.ts';
+import type {
+  ExchangeOperation,
+  FusedLoop,
+  Operation,
+  Place,
+  PlainOperation,
+} from './operation.ts';
 import type { CoreUnits } from './units.ts';
 
 /** A program that is being loaded, and where in memory it goes. */
@@ -121,9 +128,23 @@ function resolve(context: Context, it: Instruction): Operation {
     case 'all-reduce-start':
     case 'all-reduce-done':
       return { unit: it.unit, phase, bucket: it.bucket };
+    case 'exchange':
+      return {
+        unit: 'exchange',
+        phase,
+        collective: executable.buckets.length + it.exchange,
+        zeroes: zeroesOf(context, at(executable.exchanges, it.exchange)),
+      };
     default:
       return unreachable(it);
   }
+}
+
+/** Returns the memory that a permutation sets to zero before it starts. */
+function zeroesOf(context: Context, { pattern, target }: Exchange): ExchangeOperation['zeroes'] {
+  if (pattern.kind !== 'collective-permute') return [];
+  const { bytes } = bufferOf(context.executable, target);
+  return addressesOf(context, target).map((address) => ({ address, bytes }));
 }
 
 function plainCalls(context: Context, it: PlainInstruction): PlainOperation['calls'] {

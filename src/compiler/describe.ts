@@ -3,8 +3,8 @@ import { at, unreachable } from '../numerics/assert.ts';
 import { shapeText } from '../numerics/shape.ts';
 
 /**
- * Returns a description of an executable as text. The text has four parts: HBM bytes for each kind
- * of buffer; instructions; buckets of all-reduces; buffers with their offsets in bytes.
+ * Returns a description of an executable as text. The text has five parts: HBM bytes for each kind
+ * of buffer; instructions; buckets of all-reduces; exchanges; buffers with their offsets in bytes.
  */
 export function describe(executable: Executable): string {
   const { name, cores, arenaBytes, hbm } = executable;
@@ -19,6 +19,11 @@ export function describe(executable: Executable): string {
     ...executable.buckets.map(({ buffer, elements, members }) => {
       const parts = members.map((it) => `${it.name}@${it.offset}`);
       return `  ${label(buffer)}: ${elements} elements: ${parts.join(' ')}`;
+    }),
+    `exchanges (${executable.exchanges.length})`,
+    ...executable.exchanges.map(({ pattern, source, target, rowBytes }) => {
+      const what = `${pattern.kind} ${label(source)}, rows of ${rowBytes} bytes`;
+      return `  ${label(target)} = ${what}`;
     }),
     `buffers (${executable.buffers.length})`,
     ...executable.buffers.map((it, id) => `  ${bufferText(id, it)}`),
@@ -59,6 +64,8 @@ function operandsText(it: Instruction, label: (id: BufferId) => string): string 
     case 'all-reduce-start':
     case 'all-reduce-done':
       return `bucket ${it.bucket}`;
+    case 'exchange':
+      return `exchange ${it.exchange}`;
     default:
       return unreachable(it);
   }

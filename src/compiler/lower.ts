@@ -17,7 +17,13 @@ import { type ArrayShape, isArray } from '../numerics/shape.ts';
 import { Buckets, type LoweredBucket } from './buckets.ts';
 import type { FusedLoop } from './codegen/fused-loop.ts';
 import { moduleWith, plainCode } from './lowering/plain.ts';
-import { type InPlace, leaves, nameOf, type StepWriter } from './lowering/step.ts';
+import {
+  type InPlace,
+  type LoweredExchange,
+  leaves,
+  nameOf,
+  type StepWriter,
+} from './lowering/step.ts';
 import { loweringOf } from './lowering/table.ts';
 import type { Program, Step, Value } from './program.ts';
 import type { Scheduled } from './schedule.ts';
@@ -36,6 +42,7 @@ export interface Lowered {
   readonly infeed: readonly ArrayShape[];
   readonly outfeed: Executable['outfeed'];
   readonly buckets: readonly LoweredBucket[];
+  readonly exchanges: readonly LoweredExchange[];
 }
 
 /**
@@ -81,6 +88,7 @@ class Lowering implements StepWriter {
   readonly #infeed: ArrayShape[] = [];
   readonly #outfeed: { shape: ArrayShape; copies: Copies }[] = [];
   readonly #buckets: Buckets;
+  readonly #exchanges: LoweredExchange[] = [];
 
   constructor(module: HloModule, scheduled: readonly Scheduled[], codegen: LoopChecks) {
     const { root, parameters } = module.entry;
@@ -149,6 +157,7 @@ class Lowering implements StepWriter {
       infeed: this.#infeed,
       outfeed: this.#outfeed,
       buckets: this.#buckets.lowered,
+      exchanges: this.#exchanges,
     };
   }
 
@@ -224,6 +233,10 @@ class Lowering implements StepWriter {
     const number = this.#fusedLoops.push({ name: nameOf(it), body: it.body }) - 1;
     this.#functions.set(structure, number);
     return number;
+  }
+
+  addExchange(exchange: LoweredExchange): number {
+    return this.#exchanges.push(exchange) - 1;
   }
 
   startAllReduce(it: AllReduce): readonly Value[] {

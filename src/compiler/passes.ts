@@ -24,12 +24,14 @@ export interface Pass {
 export function passes(options: {
   readonly supports: FusedLoopSupport;
   readonly bucketBytes: number;
+  /** Number of replicas of the slice, if it is known. */
+  readonly replicas?: number | undefined;
 }): readonly Pass[] {
   const list: readonly Omit<Pass, 'number'>[] = [
     {
       name: 'canonicalize',
       does: 'inlines calls, expands batch norms; brings dots and convolutions to matmuls',
-      run: canonicalize,
+      run: (module) => canonicalize(module, options),
     },
     { name: 'simplify', does: 'algebra that keeps every bit; folds constants', run: simplify },
     { name: 'cse', does: 'computes equal expressions once', run: cse },

@@ -16,6 +16,11 @@ export interface CompileOptions {
   /** Number of cores of a Cloud TPU: 1 or an even number. The cores run in lockstep. */
   readonly cores: number;
   /**
+   * Number of replicas of the slice. Needed only for an all-to-all, and for an all-reduce that is no
+   * sum of f32, over all replicas.
+   */
+  readonly replicas?: number;
+  /**
    * Bytes of a core's HBM that the program may use. Default: all bytes that the system does not
    * use.
    */
@@ -61,7 +66,7 @@ function optimize(module: HloModule, options: CompileOptions, { supports }: Code
   verify(module);
   const bucketBytes = options.bucketBytes ?? bucketBytesDefault;
   let now = module;
-  for (const pass of passes({ supports, bucketBytes })) {
+  for (const pass of passes({ supports, bucketBytes, replicas: options.replicas })) {
     now = pass.run(now);
     verify(now);
     options.listener?.(pass, now);
@@ -104,6 +109,9 @@ function assemble(
       elements: storage.shape.dims[0] ?? 0,
       members: members.map(({ name, offset, elements }) => ({ name, offset, elements })),
     })),
+    exchanges: lowered.exchanges.map(({ source, target, ...exchange }) => {
+      return { ...exchange, source: bufferOf(source), target: bufferOf(target) };
+    }),
     hbm,
     arenaBytes: tables.reduce(
       (bytes, table) => bytes + align(table.byteLength, tableAlignment),

@@ -1,6 +1,6 @@
 import { assert } from '../numerics/assert.ts';
 import { type ErrorCode, messageOf, PodError } from '../numerics/error.ts';
-import type { AllReduce } from './all-reduce.ts';
+import type { Collectives } from './collectives.ts';
 import { Doorbell } from './doorbell.ts';
 
 /**
@@ -74,7 +74,7 @@ export interface EngineBell {
 
 /**
  * The worker's side of the engine: starts the all-reduces of buckets and waits for the sums. Has
- * the methods `start`, `progress`, `isDone`, `finish` and `takeWaits` of `AllReduce`.
+ * the methods `start`, `progress`, `isDone`, `finish` and `takeWaits` of `Collectives`.
  */
 export class EngineClient {
   readonly #words: Int32Array;
@@ -207,7 +207,7 @@ export class Engine {
   readonly #layout: EngineLayout;
   readonly #base: number;
   readonly #memory: WebAssembly.Memory;
-  readonly #allReduce: AllReduce;
+  readonly #allReduce: Collectives;
   readonly #doorbell: Doorbell;
   #taken = 0;
   #hasFailed = false;
@@ -216,7 +216,7 @@ export class Engine {
   constructor(
     memory: WebAssembly.Memory,
     layout: EngineLayout,
-    allReduce: AllReduce,
+    allReduce: Collectives,
     doorbell: Doorbell,
   ) {
     this.#memory = memory;

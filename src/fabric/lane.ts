@@ -5,7 +5,7 @@ import type { SumKernels } from './kernels/sum.ts';
 import type { Frame, InLink, OutLink } from './link.ts';
 import { emptyFrame, unknownCrc } from './link.ts';
 import { laneDirection } from './part.ts';
-import { type CollectivePhase, type LaneAxis, LanePlan } from './plan.ts';
+import { type CollectivePhase, type LaneAxis, type LanePlan, lanePlan } from './plan.ts';
 import type { Torus } from './torus.ts';
 import { linkName, placement } from './torus.ts';
 import type { LinkWaits } from './waits.ts';
@@ -125,7 +125,7 @@ export class Lane {
     this.#index = placement(parts.torus, parts.chip).index;
     this.#queue = new Uint32Array(plans.length);
     this.#sentWhenHopsDone = new Int32Array(2 * plans.length);
-    this.#plan = new LanePlan([]);
+    this.#plan = lanePlan([], []);
     this.#outFrame.generation = parts.generation;
     this.#expected.generation = parts.generation;
   }

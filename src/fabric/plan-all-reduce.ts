@@ -1,5 +1,5 @@
 import { chunkAt, laneCount, laneDirection, longestPart, partLength, partStart } from './part.ts';
-import { type Hop, type LaneAxis, LanePlan } from './plan.ts';
+import { type Hop, type LaneAxis, type LanePlan, lanePlan } from './plan.ts';
 import { axisLength, axisOf, type Direction, position, type Torus } from './torus.ts';
 
 /** A lane of one chip: a quarter of each vector. */
@@ -63,7 +63,8 @@ interface Phase {
  * the others, and queues of two frames are enough to prevent a deadlock.
  */
 export function planAllReduce(of: AllReduceOf): LanePlan {
-  return new LanePlan(phasesOf(of).flatMap((phase) => hopsOf(of, phase)));
+  const hops = phasesOf(of).flatMap((phase) => hopsOf(of, phase));
+  return lanePlan(hops, [of.address]);
 }
 
 function phasesOf(of: AllReduceOf): readonly Phase[] {
@@ -109,8 +110,8 @@ function hopsOf(of: AllReduceOf, phase: Phase): Hop[] {
       const end = partStart(range.length, ring.length, chunk + 1);
       const elements = Math.min(pieceElements, end - start);
       if (elements <= 0) continue;
-      const address = of.address + (range.start + start) * 4;
-      hops.push({ ...kindOf(of, phase, hop), address, elements });
+      const place = { region: 0, offset: (range.start + start) * 4 };
+      hops.push({ ...kindOf(of, phase, hop), place, elements });
     }
   }
   return hops;
@@ -121,7 +122,7 @@ function kindOf(
   { keepsSum }: AllReduceOf,
   { name, axis, ring, gathers, firstHop }: Phase,
   hop: number,
-): Omit<Hop, 'address' | 'elements'> {
+): Omit<Hop, 'place' | 'elements'> {
   const sends = hop < ring.length - 1;
   const common = { phase: name, index: firstHop + hop, sends: sends ? [axis] : [] };
   if (hop === 0) return { ...common, action: 'none' };

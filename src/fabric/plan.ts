@@ -21,8 +21,17 @@ export type HopAction = 'none' | 'add' | 'store' | 'copy';
 
 const actions: readonly HopAction[] = ['none', 'add', 'store', 'copy'];
 
-/** An axis of a lane: 0 is the axis along which the lane sums first, 1 is its second axis. */
+/** An axis of a lane: 0 is the axis along which the lane goes first, 1 is its second axis. */
 export type LaneAxis = 0 | 1;
+
+/**
+ * A place in the memory of a chip: `offset` bytes from the start of one of the regions that a
+ * {@link LanePlan} has.
+ */
+export interface PlaceInRegion {
+  readonly region: number;
+  readonly offset: number;
+}
 
 /**
  * One hop of a lane on one chip. A hop receives a frame, then handles its payload, then sends the
@@ -37,12 +46,12 @@ export interface Hop {
   /** The axes on which the elements of the hop are sent. */
   readonly sends: readonly LaneAxis[];
   readonly action: HopAction;
-  /** Byte address of the elements of the hop in the memory of the chip. */
-  readonly address: number;
+  /** Place of the elements of the hop. */
+  readonly place: PlaceInRegion;
   /** Number of elements, which are words of four bytes. */
   readonly elements: number;
-  /** Byte address from which the action `copy` copies. */
-  readonly from?: number;
+  /** Place from which the action `copy` copies. */
+  readonly from?: PlaceInRegion;
   /**
    * How many frames of the collective must have been released on each axis before the hop may
    * overwrite its elements, because these frames are ranges of the same memory.
@@ -50,35 +59,60 @@ export interface Hop {
   readonly released?: readonly [number, number];
 }
 
-/** Fields of a hop in a {@link LanePlan}: offsets in words of 32 bits. */
+/** Fields of a hop in memory: offsets in words of 32 bits. */
 const words = {
   phase: 0,
   index: 1,
   receives: 2,
   sends: 3,
   action: 4,
-  address: 5,
-  elements: 6,
-  from: 7,
-  released: 8,
+  region: 5,
+  offset: 6,
+  elements: 7,
+  fromRegion: 8,
+  fromOffset: 9,
+  released: 10,
 } as const;
-const wordsAHop = 10;
+/** Number of words of a hop in memory. */
+export const wordsAHop = 12;
 const nowhere = 2;
+
+/** Writes hops to memory, one after another. `to` has {@link wordsAHop} words for each hop. */
+export function writeHops(hops: readonly Hop[], to: Int32Array): void {
+  for (const [i, hop] of hops.entries()) {
+    const base = i * wordsAHop;
+    const [first, second] = hop.released ?? [0, 0];
+    to[base + words.phase] = phaseNames.indexOf(hop.phase);
+    to[base + words.index] = hop.index;
+    to[base + words.receives] = hop.receives ?? nowhere;
+    to[base + words.sends] = hop.sends.reduce<number>((mask, axis) => mask | (1 << axis), 0);
+    to[base + words.action] = actions.indexOf(hop.action);
+    to[base + words.region] = hop.place.region;
+    to[base + words.offset] = hop.place.offset;
+    to[base + words.elements] = hop.elements;
+    to[base + words.fromRegion] = hop.from?.region ?? 0;
+    to[base + words.fromOffset] = hop.from?.offset ?? 0;
+    to[base + words.released] = first;
+    to[base + words.released + 1] = second;
+  }
+}
 
 /**
  * The hops that one lane of one chip makes for a collective, in order. The order is such that the
  * chips of a slice, each with its own plan, never wait for each other in a circle, although a link
- * holds only a few frames. Hops are stored as words, so that reading one allocates no memory.
+ * holds only a few frames. Hops are words in memory, so that reading one allocates no memory.
  */
 export class LanePlan {
   /** Number of hops. */
   readonly length: number;
   readonly #words: Int32Array;
+  readonly #regions: readonly number[];
 
-  constructor(hops: readonly Hop[]) {
-    this.length = hops.length;
-    this.#words = new Int32Array(hops.length * wordsAHop);
-    for (const [i, hop] of hops.entries()) this.#write(i * wordsAHop, hop);
+  /** `hops` is what {@link writeHops} writes; `regions` has the byte address of each region. */
+  constructor(hops: Int32Array, regions: readonly number[]) {
+    this.length = hops.length / wordsAHop;
+    this.#words = hops;
+    this.#regions = regions;
   }
 
   phase(hop: number): CollectivePhase {
@@ -104,16 +138,18 @@ export class LanePlan {
     return actions[this.#word(hop, words.action)]!;
   }
 
+  /** Byte address of the elements of the hop. */
   address(hop: number): number {
-    return this.#word(hop, words.address) >>> 0;
+    return this.#regions[this.#word(hop, words.region)]! + this.#word(hop, words.offset);
   }
 
   elements(hop: number): number {
     return this.#word(hop, words.elements);
   }
 
+  /** Byte address from which the action `copy` of the hop copies. */
   from(hop: number): number {
-    return this.#word(hop, words.from) >>> 0;
+    return this.#regions[this.#word(hop, words.fromRegion)]! + this.#word(hop, words.fromOffset);
   }
 
   /** How many frames must have been released on an axis before the hop; see {@link Hop.released}. */
@@ -124,19 +160,11 @@ export class LanePlan {
   #word(hop: number, field: number): number {
     return this.#words[hop * wordsAHop + field]!;
   }
+}
 
-  #write(base: number, hop: Hop): void {
-    const to = this.#words;
-    to[base + words.phase] = phaseNames.indexOf(hop.phase);
-    to[base + words.index] = hop.index;
-    to[base + words.receives] = hop.receives ?? nowhere;
-    to[base + words.sends] = hop.sends.reduce<number>((mask, axis) => mask | (1 << axis), 0);
-    to[base + words.action] = actions.indexOf(hop.action);
-    to[base + words.address] = hop.address;
-    to[base + words.elements] = hop.elements;
-    to[base + words.from] = hop.from ?? 0;
-    const [first, second] = hop.released ?? [0, 0];
-    to[base + words.released] = first;
-    to[base + words.released + 1] = second;
-  }
+/** Returns the plan of one collective, with its hops in memory of its own. */
+export function lanePlan(hops: readonly Hop[], regions: readonly number[]): LanePlan {
+  const memory = new Int32Array(hops.length * wordsAHop);
+  writeHops(hops, memory);
+  return new LanePlan(memory, regions);
 }

@@ -60,6 +60,8 @@ export interface Executable {
    * all-reduce sums the vectors of all chips.
    */
   readonly buckets: readonly Bucket[];
+  /** Exchanges of rows between replicas. */
+  readonly exchanges: readonly Exchange[];
   readonly hbm: HbmReport;
   /**
    * Bytes of one Cloud TPU's arena, the part of the emulator's memory that holds all buffers and
@@ -131,7 +133,8 @@ export type Instruction =
   | RngInstruction
   | PlainInstruction
   | AllReduceStart
-  | AllReduceDone;
+  | AllReduceDone
+  | ExchangeInstruction;
 
 /**
  * Copies element `element` of the infeed into the buffer `target`, which has a copy for each core.
@@ -278,6 +281,47 @@ export interface AllReduceDone extends Step {
   readonly unit: 'all-reduce-done';
   readonly bucket: number;
 }
+
+/** Makes the exchange with the index `exchange` and waits until it is done. */
+export interface ExchangeInstruction extends Step {
+  readonly unit: 'exchange';
+  readonly exchange: number;
+}
+
+/**
+ * An exchange of rows between replicas. `source` has the rows that a replica sends, one after
+ * another, and `target` the rows that it receives. If a replica is the target of no row, the target
+ * becomes zero.
+ */
+export interface Exchange {
+  readonly pattern: ExchangePattern;
+  readonly source: BufferId;
+  readonly target: BufferId;
+  /** Size of a row in bytes, a multiple of 4. */
+  readonly rowBytes: number;
+}
+
+/**
+ * Which replicas send rows to which:
+ *
+ * - `all-gather`: each member of a group sends its row to all members of the group. A member ends
+ *   with one row from each, in the order of the group.
+ * - `all-to-all`: each member has a row for each member of its group. A member ends with one row from
+ *   each, in the order of the group.
+ * - `collective-broadcast`: the first member of a group sends its row to all members.
+ * - `collective-permute`: the source of each pair sends its row to the target of the pair.
+ *
+ * An empty list of groups stands for one group of all replicas, in order.
+ */
+export type ExchangePattern =
+  | {
+      readonly kind: 'all-gather' | 'all-to-all' | 'collective-broadcast';
+      readonly groups: readonly (readonly number[])[];
+    }
+  | {
+      readonly kind: 'collective-permute';
+      readonly pairs: readonly (readonly [source: number, target: number])[];
+    };
 
 /**
  * A bucket: several gradients (its members) one after another in one buffer. One all-reduce sums

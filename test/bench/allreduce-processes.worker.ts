@@ -99,7 +99,13 @@ async function listen({ width, height, self, elements, unixPath, shares }: RankT
     { address, stride: elements * 4, elements },
     { address: barrierAt, stride: barrierElements * 4, elements: barrierElements },
   ];
-  const places = { fabric: layout, engine, buckets, pump: pumpLayout, frameSizes: sizes };
+  const places = {
+    fabric: layout,
+    engine,
+    collectives: buckets,
+    pump: pumpLayout,
+    frameSizes: sizes,
+  };
   const ici = new Ici({
     ...{ memory, layout: places, hosting, generation, shares },
     unshared(peer, cause) {

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Collectives } from '../../src/fabric/collectives.ts';
 import { Doorbell } from '../../src/fabric/doorbell.ts';
 import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
 import { sumKernels } from '../../src/fabric/kernels/sum.ts';
@@ -46,11 +46,11 @@ parentPort?.postMessage(run());
 function run(): AllReduceResult {
   const { torus, worker, memory, layout, address, stride, elements } = task;
   const doorbell = new Doorbell(memory, layout, worker);
-  const allReduce = new AllReduce({
+  const allReduce = new Collectives({
     ...{ torus, worker, doorbell, generation: 1 },
     kernels: sumKernels(memory),
     links: memoryLinks(memory, layout, torus, doorbell),
-    buckets: [{ address, stride, elements }],
+    collectives: [{ address, stride, elements }],
     now: () => performance.now(),
   });
   const copyBandwidth = measureCopy();

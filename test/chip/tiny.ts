@@ -164,6 +164,7 @@ export class Tiny {
       infeed: this.#infeed,
       outfeed: this.#outfeed,
       buckets: this.#buckets,
+      exchanges: [],
       hbm: {
         limit: 0,
         peak: 0,

@@ -221,6 +221,10 @@ function operands(executable: Executable, it: Instruction): [number[], number[]]
       return [it.sources.map(({ buffer }) => buffer), [...it.targets]];
     case 'rng':
       return [[it.state], [it.newState, it.bits]];
+    case 'exchange': {
+      const { source, target } = at(executable.exchanges, it.exchange);
+      return [[source], [target]];
+    }
     default: {
       const { buffer } = at(executable.buckets, it.bucket);
       return [[buffer], [buffer]];

@@ -5,6 +5,7 @@ import { evaluateComputation, type Value } from '../../src/hlo/evaluate.ts';
 import { plainCode } from '../../src/hlo/plain-code.ts';
 import type {
   Buffer,
+  Exchange,
   Executable,
   Instruction,
   MatmulInstruction,
@@ -117,8 +118,46 @@ class Machine {
       case 'all-reduce-done':
         this.#allReduce(it.bucket);
         break;
+      case 'exchange':
+        this.#exchange(at(this.#executable.exchanges, it.exchange));
+        break;
       default:
         unreachable(it);
+    }
+  }
+
+  /** Moves rows between the cores as the definition of the pattern says. */
+  #exchange({ pattern, source, target, rowBytes }: Exchange): void {
+    const sent = this.#cores.map((_, core) => this.#bytes(source, core).slice());
+    const row = (core: number, i: number): Uint8Array =>
+      at(sent, core).subarray(i * rowBytes, (i + 1) * rowBytes);
+    const give = (core: number, rows: readonly Uint8Array[]): void => {
+      rows.forEach((bytes, i) => {
+        this.#bytes(target, core).set(bytes, i * rowBytes);
+      });
+    };
+    if (pattern.kind === 'collective-permute') {
+      this.#cores.forEach((_, core) => {
+        const from = pattern.pairs.find(([, to]) => to === core)?.[0];
+        give(core, [from === undefined ? new Uint8Array(rowBytes) : row(from, 0)]);
+      });
+      return;
+    }
+    const { kind, groups } = pattern;
+    for (const members of groups.length > 0 ? groups : [[...this.#cores.keys()]]) {
+      members.forEach((core, i) => {
+        if (kind === 'all-gather')
+          give(
+            core,
+            members.map((it) => row(it, 0)),
+          );
+        else if (kind === 'all-to-all')
+          give(
+            core,
+            members.map((it) => row(it, i)),
+          );
+        else give(core, [row(at(members, 0), 0)]);
+      });
     }
   }
 

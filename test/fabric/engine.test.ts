@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AllReduce, type BucketPlace } from '../../src/fabric/all-reduce.ts';
+import { type BucketPlace, Collectives } from '../../src/fabric/collectives.ts';
 import { abortFabric, Doorbell } from '../../src/fabric/doorbell.ts';
 import {
   Engine,
@@ -65,8 +65,11 @@ function makeSlice(torus: Torus, lengths: readonly number[], options: Options = 
       out: local.out,
       in: (link: number, colour: number) => wrapIn(local.in(link, colour), worker),
     };
-    const parts = { torus, worker, generation: 1, kernels, links, doorbell, buckets, now: () => 0 };
-    return new Engine(memory, engine, new AllReduce(parts), doorbell);
+    const parts = {
+      ...{ torus, worker, generation: 1, kernels, links, doorbell, collectives: buckets },
+      now: () => 0,
+    };
+    return new Engine(memory, engine, new Collectives(parts), doorbell);
   });
   let ms = 0;
   const sleep = (): void => {

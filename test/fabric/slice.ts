@@ -1,4 +1,4 @@
-import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Collectives } from '../../src/fabric/collectives.ts';
 import { Doorbell } from '../../src/fabric/doorbell.ts';
 import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
 import { layOutFabric, resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
@@ -13,7 +13,7 @@ export interface Slice {
   readonly torus: Torus;
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
-  readonly workers: readonly AllReduce[];
+  readonly workers: readonly Collectives[];
   /** Returns the vector that a chip has in the bucket with index `bucket`, without copying it. */
   vector(bucket: number, chip: number): Float32Array;
   /** Returns the vector in which a worker has the sum of the bucket after the all-reduce. */
@@ -65,8 +65,8 @@ export function makeSlice(
       elements: count,
     }));
     const links = wrap(memoryLinks(memory, layout, torus, doorbell), worker);
-    return new AllReduce({
-      ...{ torus, worker, generation: 1, kernels, links, doorbell, buckets, now },
+    return new Collectives({
+      ...{ torus, worker, generation: 1, kernels, links, doorbell, collectives: buckets, now },
       ...(frameElements === undefined ? {} : { frameElements }),
       ...(idleMsMax === undefined ? {} : { idleMsMax }),
     });

@@ -8,7 +8,7 @@ import type {
   Opcode,
   ReplicaId,
 } from '../../hlo/instruction.ts';
-import type { Copies, Phase } from '../../isa/executable.ts';
+import type { Copies, Exchange, Phase } from '../../isa/executable.ts';
 import { type ArrayShape, isArray, leafShapes, type Shape } from '../../numerics/shape.ts';
 import type { Step, Value } from '../program.ts';
 
@@ -23,6 +23,12 @@ export type Unit<O extends Opcode> = (it: InstructionOf<O>, to: StepWriter) => r
  * exist. Returns these values, one for each array of the result.
  */
 export type Name<O extends Opcode> = (it: InstructionOf<O>, to: KnownValues) => readonly Value[];
+
+/** An exchange of rows (isa/executable.ts) before buffer assignment. */
+export interface LoweredExchange extends Pick<Exchange, 'pattern' | 'rowBytes'> {
+  readonly source: Value;
+  readonly target: Value;
+}
 
 /** Returns the indices of those parameters of `body` whose memory output `target` may overwrite. */
 export type InPlace = (body: HloComputation, target: number) => readonly number[];
@@ -65,6 +71,8 @@ export interface StepWriter extends KnownValues {
   /** Returns the index of the generated function for a fused loop. */
   functionOf(it: Fusion): number;
   readonly inPlace: InPlace;
+  /** Adds an exchange of rows and returns its index. */
+  addExchange(exchange: LoweredExchange): number;
   /** Adds the step that starts an all-reduce. Returns the sums, which later steps may read. */
   startAllReduce(it: AllReduce): readonly Value[];
 }

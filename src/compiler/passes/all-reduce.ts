@@ -42,16 +42,19 @@ interface Member {
   readonly index: number;
 }
 
+/** True if an all-reduce sums f32 over all replicas. Only such an all-reduce can use a bucket. */
+export function isGradientSum({ operands, body, groups }: AllReduce): boolean {
+  const isF32 = operands.every(({ shape }) => isArray(shape) && shape.type === 'f32');
+  return groups.length === 0 && isF32 && structureOf(body) === structureOf(adder('f32'));
+}
+
 function membersOf(from: AllReduce): Member[] {
-  const sum = structureOf(adder('f32'));
-  const shapes = from.operands.map(({ shape }) => shape as ArrayShape);
-  const isSum = structureOf(from.body) === sum && shapes.every(({ type }) => type === 'f32');
-  if (!isSum || from.groups.length > 0) {
+  if (!isGradientSum(from)) {
     const name = from.name ?? from.body.name;
     const expected = 'expected a sum of f32 over all replicas, without groups';
     throw new PodError('unsupported-program', `all-reduce ${name}: ${expected}`);
   }
-  return shapes.map((_, index) => ({ from, index }));
+  return from.operands.map((_, index) => ({ from, index }));
 }
 
 function refuseInBodies(it: HloInstruction): void {

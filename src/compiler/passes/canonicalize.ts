@@ -22,11 +22,14 @@ import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
 import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
 import { withoutCalls } from './calls.ts';
+import { canonicalCollective } from './collectives.ts';
 
 /**
  * Changes every dot and convolution so that one matmul can compute it. The matmul finds the
- * elements of its operands with tables of offsets. Also inlines calls, and replaces a batch norm by
- * sums, products and so on. After this pass:
+ * elements of its operands with tables of offsets. Also inlines calls, replaces a batch norm by
+ * sums, products and so on, and rewrites collectives so that the links can run them
+ * ({@link canonicalCollective}). `replicas` is the number of replicas of the slice, if it is known.
+ * After this pass:
  *
  * - No instruction of the entry computation is a call or a batch norm.
  * - All operands of dots and convolutions are f32.
@@ -36,13 +39,16 @@ import { withoutCalls } from './calls.ts';
  * Strides, dilated windows, reversed windows and the order of dimensions stay, because the tables
  * can express them.
  */
-export function canonicalize(module: HloModule): HloModule {
+export function canonicalize(
+  module: HloModule,
+  { replicas }: { readonly replicas?: number | undefined } = {},
+): HloModule {
   const entry = mapInstructions(withoutCalls(module.entry), (it, operands) => {
     const now = withOperands(it, operands);
     if (now.opcode === 'dot') return canonicalDot(now);
     if (now.opcode === 'convolution') return canonicalConvolution(now);
     if (isBatchNorm(now)) return expandedBatchNorm(now);
-    return now;
+    return canonicalCollective(now, replicas);
   });
   return { ...module, entry };
 }

@@ -14,7 +14,7 @@ import {
 import type { TensorClient, TensorServer } from '../../../cluster/net/tensor-socket.ts';
 import { connectTensors, listenTensors } from '../../../cluster/net/tensor-socket.ts';
 import { Token } from '../../../cluster/net/token.ts';
-import { AllReduce } from '../../../src/fabric/all-reduce.ts';
+import { Collectives } from '../../../src/fabric/collectives.ts';
 import { Doorbell } from '../../../src/fabric/doorbell.ts';
 import { layOutFabric, resetFabric } from '../../../src/fabric/fabric-memory.ts';
 import { sumKernels } from '../../../src/fabric/kernels/sum.ts';
@@ -33,7 +33,7 @@ export interface Process {
   readonly sizes: FrameSizes;
   readonly layout: PumpLayout;
   /** For each worker in this process, by number: its all-reduce. */
-  readonly workers: ReadonlyMap<number, AllReduce>;
+  readonly workers: ReadonlyMap<number, Collectives>;
   /**
    * Returns the vector of a chip of this process, without copying it. After an all-reduce, the
    * vector of each worker's first chip contains the sum over all chips.
@@ -67,14 +67,23 @@ export function makeProcess(
       throw new Error(`unshared with ${peer}: ${cause}`);
     },
   });
-  const workers = hosted.map((worker): [number, AllReduce] => {
+  const workers = hosted.map((worker): [number, Collectives] => {
     const doorbell = new Doorbell(memory, layout, worker);
     const links = pump.links(memoryLinks(memory, layout, torus, doorbell));
     const first = chipsOf(torus, worker)[0] ?? 0;
     const buckets = [{ address: address(first), stride, elements }];
     const { frameElements } = sizes;
-    const allReduce = new AllReduce({
-      ...{ torus, worker, generation, kernels, links, doorbell, buckets, frameElements },
+    const allReduce = new Collectives({
+      ...{
+        torus,
+        worker,
+        generation,
+        kernels,
+        links,
+        doorbell,
+        collectives: buckets,
+        frameElements,
+      },
       now: () => 0,
     });
     pump.drive(allReduce);

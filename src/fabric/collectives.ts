@@ -6,7 +6,9 @@ import type { LaneBlock, OnHop, Turn } from './lane.ts';
 import { Lane } from './lane.ts';
 import type { Links } from './link.ts';
 import { frameElementsMax, laneCount, laneDirection } from './part.ts';
-import { planAllReduce } from './plan-all-reduce.ts';
+import type { LanePlan } from './plan.ts';
+import { type LaneOfChip, planAllReduce } from './plan-all-reduce.ts';
+import { type ExchangePlace, type ExchangePlans, exchangeLane } from './plan-exchange.ts';
 import type { Direction, Torus } from './torus.ts';
 import {
   axisLength,
@@ -33,7 +35,18 @@ export interface BucketPlace {
   readonly elements: number;
 }
 
-export interface AllReduceParts {
+/** An exchange of rows between replicas, and its place in the memory of one worker. */
+export interface ExchangeInMemory {
+  readonly plans: ExchangePlans;
+  readonly place: ExchangePlace;
+  /** Number of replicas of a chip. */
+  readonly replicasAChip: number;
+}
+
+/** A collective that a worker can start, and its place in the memory of the worker. */
+export type CollectivePlace = BucketPlace | ExchangeInMemory;
+
+export interface CollectivesParts {
   readonly torus: Torus;
   readonly worker: number;
   /**
@@ -45,7 +58,7 @@ export interface AllReduceParts {
   readonly kernels: SumKernels;
   readonly links: Links;
   readonly doorbell: Doorbell;
-  readonly buckets: readonly BucketPlace[];
+  readonly collectives: readonly CollectivePlace[];
   /** Largest number of elements of a frame; by default `frameElementsMax`. */
   readonly frameElements?: number;
   /**
@@ -66,18 +79,20 @@ export interface AllReduceParts {
 }
 
 /**
- * One worker's part of the all-reduces of a slice. Each all-reduce sums one bucket of gradients.
- * All workers must start the same buckets in the same order. For each bucket, each chip has one
- * vector. When a bucket starts, the vector of each chip holds that chip's summand. When the bucket
- * is done, the vector of the worker's chip 0 holds the sum over all chips of the slice. The
- * contents of the worker's other vectors are then undefined. The order of the additions decides
- * every bit of the sum; it is defined in docs/ARCHITECTURE.md, "Order of sums". No memory is
- * allocated while an all-reduce runs.
+ * One worker's part of the collectives of a slice. All workers must start the same collectives in
+ * the same order. No memory is allocated while a collective runs. There are two kinds:
+ *
+ * - An all-reduce sums one bucket of gradients. For each bucket, each chip has one vector. When a
+ *   bucket starts, the vector of each chip holds that chip's summand. When the bucket is done, the
+ *   vector of the worker's chip 0 holds the sum over all chips of the slice. The contents of the
+ *   worker's other vectors are then undefined. The order of the additions decides every bit of the
+ *   sum; it is defined in docs/ARCHITECTURE.md, "Order of sums".
+ * - An exchange moves rows between replicas, and changes no bit of them.
  */
-export class AllReduce {
+export class Collectives {
   readonly #torus: Torus;
   readonly #worker: number;
-  readonly #buckets: readonly BucketPlace[];
+  readonly #collectives: readonly CollectivePlace[];
   readonly #doorbell: Doorbell;
   readonly #now: () => number;
   readonly #lanes: readonly Lane[];
@@ -86,21 +101,21 @@ export class AllReduce {
   /** One element: the time at which `progress` last returned, if `#idleMsMax` is set. */
   readonly #lastMs = new Float64Array(1);
   /**
-   * For each bucket: the serial number of its newest all-reduce; 0 before its first. The serial
-   * numbers count the all-reduces that this worker has started, from 1 on.
+   * For each collective: the serial number of its newest start; 0 before its first. The serial
+   * numbers count the collectives that this worker has started, from 1 on.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
   #finished = 0;
 
-  constructor(parts: AllReduceParts) {
-    const { torus, worker, buckets, doorbell, now } = parts;
+  constructor(parts: CollectivesParts) {
+    const { torus, worker, collectives, doorbell, now } = parts;
     this.#torus = torus;
     this.#worker = worker;
-    this.#buckets = buckets;
+    this.#collectives = collectives;
     this.#doorbell = doorbell;
     this.#now = now;
-    this.#startOf = new Uint32Array(buckets.length);
+    this.#startOf = new Uint32Array(collectives.length);
     const waits = new LinkWaits(torus, worker);
     this.#waits = waits;
     this.#idleMsMax = parts.idleMsMax;
@@ -110,21 +125,22 @@ export class AllReduce {
   }
 
   /**
-   * Starts the all-reduce of the bucket with index `bucket`. Each lane handles the started buckets
-   * one after another, in the order of their starts.
+   * Starts the collective with the given number. Each lane handles the started collectives one after
+   * another, in the order of their starts.
    */
-  start(bucket: number): void {
-    assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
-    assert(this.isDone(bucket), `bucket ${bucket} started before it was done`);
+  start(collective: number): void {
+    const known = this.#startOf.length;
+    assert(this.#startOf[collective] !== undefined, `collective ${collective} of ${known}`);
+    assert(this.isDone(collective), `collective ${collective} started before it was done`);
     this.#started++;
-    this.#startOf[bucket] = this.#started;
-    for (const lane of this.#lanes) lane.start(bucket);
+    this.#startOf[collective] = this.#started;
+    for (const lane of this.#lanes) lane.start(collective);
     this.#doorbell.publishStarted(this.#started);
   }
 
   /**
    * Makes every hop that is possible without waiting. A hop receives a frame, sends a frame, or
-   * does both. Returns true if at least one hop was made or one bucket finished.
+   * does both. Returns true if at least one hop was made or one collective finished.
    */
   progress(): boolean {
     if (this.#idleMsMax !== undefined) this.#countIdle(this.#idleMsMax);
@@ -135,33 +151,33 @@ export class AllReduce {
   }
 
   /**
-   * True if the sum of the bucket is complete, and the receivers have released all frames that this
-   * worker sent for the bucket.
+   * True if the collective has made all its hops, and the receivers have released all frames that
+   * this worker sent for it.
    */
-  isDone(bucket: number): boolean {
-    return (this.#startOf[bucket] ?? 0) <= this.#countFinished();
+  isDone(collective: number): boolean {
+    return (this.#startOf[collective] ?? 0) <= this.#countFinished();
   }
 
-  /** True if an all-reduce has started that is not done. */
+  /** True if a collective has started that is not done. */
   get isBusy(): boolean {
     return this.#countFinished() < this.#started;
   }
 
   /**
-   * Makes hops until the bucket is done, and sleeps while no hop is possible. Throws PodError
+   * Makes hops until the collective is done, and sleeps while no hop is possible. Throws PodError
    * `link-timeout` when the time `deadline` (in ms on the clock `now`) has passed, or when the
-   * master ends all waits. In the first case, the message names the links that the bucket waits
+   * master ends all waits. In the first case, the message names the links that the collective waits
    * for.
    */
-  finish(bucket: number, deadline: number): void {
+  finish(collective: number, deadline: number): void {
     this.progress();
-    if (this.isDone(bucket)) return;
+    if (this.isDone(collective)) return;
     this.#doorbell.publishWaiting(true);
-    while (!this.isDone(bucket)) this.#await(bucket, deadline);
+    while (!this.isDone(collective)) this.#await(collective, deadline);
     this.#doorbell.publishWaiting(false);
   }
 
-  #await(bucket: number, deadline: number): void {
+  #await(collective: number, deadline: number): void {
     this.#doorbell.prepare();
     if (this.progress()) {
       this.#doorbell.stayAwake();
@@ -170,7 +186,7 @@ export class AllReduce {
     this.#doorbell.check();
     const sinceMs = this.#now();
     const left = deadline - sinceMs;
-    if (left <= 0) throw this.timeout(bucket);
+    if (left <= 0) throw this.timeout(collective);
     this.#doorbell.sleep(left);
     this.#waits.advance(this.#now() - sinceMs);
   }
@@ -183,7 +199,7 @@ export class AllReduce {
   /**
    * Returns how long the lanes waited for frames since the last call, in ms. There is one entry for
    * each link that comes from another worker, in the order of `enteringLinks`. Call this method
-   * only while no all-reduce is under way.
+   * only while no collective is under way.
    */
   takeWaits(): number[] {
     return this.#waits.take();
@@ -217,22 +233,26 @@ export class AllReduce {
   }
 
   /**
-   * Returns the error `link-timeout` for a bucket that is late. Its message names the Cloud TPUs
-   * and the links that the bucket waits for.
+   * Returns the error `link-timeout` for a collective that is late. Its message names the Cloud TPUs
+   * and the links that the collective waits for.
    */
-  timeout(bucket: number): PodError {
-    const collective = (this.#startOf[bucket] ?? 0) - 1;
+  timeout(collective: number): PodError {
+    const serial = (this.#startOf[collective] ?? 0) - 1;
     const blocks = this.#lanes.flatMap((lane) => lane.blocked());
     const far = new Set(blocks.map((block) => farWorker(this.#torus, block)));
-    const silent = this.#doorbell.silent(collective, [...far]);
+    const silent = this.#doorbell.silent(serial, [...far]);
     const who = silent.map((worker) => `Cloud TPU ${worker}`).join(', ') || 'unknown';
     const links = [...new Set(blocks.map((block) => describeBlock(this.#torus, block)))];
     const shown =
       links.slice(0, 4).join('; ') + (links.length > 4 ? `; ${links.length - 4} more` : '');
-    const elements = at(this.#buckets, bucket).elements;
+    const place = at(this.#collectives, collective);
+    const what =
+      'elements' in place
+        ? `all-reduce of bucket ${collective} (${place.elements} elements)`
+        : `exchange ${collective}`;
     return new PodError(
       'link-timeout',
-      `Cloud TPU ${this.#worker}: all-reduce of bucket ${bucket} (${elements} elements) timed out; silent: ${who}; waits for ${shown}`,
+      `Cloud TPU ${this.#worker}: ${what} timed out; silent: ${who}; waits for ${shown}`,
     );
   }
 }
@@ -258,12 +278,8 @@ function farWorker(torus: Torus, block: LaneBlock): number {
   return placement(torus, farChip(torus, block)).worker;
 }
 
-function makeLane(parts: AllReduceParts, waits: LinkWaits, chip: number, lane: number): Lane {
-  const { torus, generation, kernels, buckets, frameElements = frameElementsMax, onHop } = parts;
-  const { index } = placement(torus, chip);
-  // The sum is read only from the vector of the worker's chip 0, so the other vectors need not hold
-  // it.
-  const all = { torus, chip, lane, frameElements, keepsSum: index === 0 };
+function makeLane(parts: CollectivesParts, waits: LinkWaits, chip: number, lane: number): Lane {
+  const { torus, generation, kernels, collectives, onHop } = parts;
   return new Lane({
     torus,
     chip,
@@ -271,16 +287,33 @@ function makeLane(parts: AllReduceParts, waits: LinkWaits, chip: number, lane: n
     generation,
     kernels,
     waits,
-    plans: buckets.map(({ address, stride, elements }) =>
-      planAllReduce({ ...all, address: address + index * stride, elements }),
-    ),
+    plans: collectives.map((place) => planOf(parts, place, { torus, chip, lane })),
     turns: [turnEnds(parts, chip, lane, 0), turnEnds(parts, chip, lane, 1)],
     ...(onHop && { onHop }),
   });
 }
 
+function planOf(
+  { frameElements = frameElementsMax }: CollectivesParts,
+  place: CollectivePlace,
+  of: LaneOfChip,
+): LanePlan {
+  const { index } = placement(of.torus, of.chip);
+  if ('plans' in place) {
+    return exchangeLane(place.plans, { ...of, index }, place.place, place.replicasAChip);
+  }
+  const { address, stride, elements } = place;
+  // The sum is read only from the vector of the worker's chip 0, so the other vectors need not hold
+  // it.
+  const keepsSum = index === 0;
+  return planAllReduce({
+    ...{ ...of, frameElements, keepsSum, elements },
+    address: address + index * stride,
+  });
+}
+
 function turnEnds(
-  { torus, links }: AllReduceParts,
+  { torus, links }: CollectivesParts,
   chip: number,
   lane: number,
   turn: 0 | 1,
