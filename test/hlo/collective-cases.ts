@@ -24,13 +24,17 @@ export function arbitraryCollectives(replicas: number, most = 3): fc.Arbitrary<H
     groups: arbitraryGroups(replicas),
     seed: fc.nat(2 ** 20),
   });
-  return fc.array(one, { minLength: 1, maxLength: most }).map((cases) => {
-    const results = cases.flatMap((it) => collectiveOf(it, replicas));
-    return b.module('collectives', [], b.tuple(results));
-  });
+  return fc.array(one, { minLength: 1, maxLength: most }).map((cases) => moduleOf(cases, replicas));
 }
 
-const kinds = [
+/** Returns a module with the given collectives between `replicas` replicas. */
+export function moduleOf(cases: readonly CollectiveCase[], replicas: number): HloModule {
+  const results = cases.flatMap((it) => collectiveOf(it, replicas));
+  return b.module('collectives', [], b.tuple(results));
+}
+
+/** Opcodes of collectives. */
+export const kinds = [
   'all-reduce',
   'all-gather',
   'reduce-scatter',
@@ -51,7 +55,8 @@ export function arbitraryGroups(replicas: number): fc.Arbitrary<number[][]> {
   return fc.oneof({ arbitrary: some, weight: 4 }, fc.constant<number[][]>([]));
 }
 
-interface Case {
+/** A collective in a {@link moduleOf}. */
+export interface CollectiveCase {
   readonly type: ElementType;
   readonly kind: (typeof kinds)[number];
   readonly size: number;
@@ -61,7 +66,7 @@ interface Case {
   readonly seed: number;
 }
 
-function collectiveOf(it: Case, replicas: number): HloInstruction[] {
+function collectiveOf(it: CollectiveCase, replicas: number): HloInstruction[] {
   const members = it.groups[0]?.length ?? replicas;
   const along = { dimension: it.dimension, groups: it.groups };
   const whole = it.dimension === 0 ? [members * it.size, 3] : [3, members * it.size];
@@ -85,7 +90,7 @@ function collectiveOf(it: Case, replicas: number): HloInstruction[] {
 }
 
 /** Each replica but a few sends to another one. */
-function pairsOf({ seed }: Case, replicas: number): [number, number][] {
+function pairsOf({ seed }: CollectiveCase, replicas: number): [number, number][] {
   const shift = seed % replicas;
   return Array.from({ length: replicas }, (_, r): [number, number] => [
     r,
@@ -93,7 +98,7 @@ function pairsOf({ seed }: Case, replicas: number): [number, number][] {
   ]).filter((_, r) => (seed >> (r % 16)) % 3 !== 0);
 }
 
-function bodyOf({ type, body }: Case): HloComputation {
+function bodyOf({ type, body }: CollectiveCase): HloComputation {
   const [x, y] = [0, 1].map((i) => b.parameter(i, arrayShape(type, [])));
   if (type === 'pred') return b.computation('either', [x!, y!], b.or(x!, y!));
   const isFloat = type === 'f32' || type === 'bf16' || type === 'f16';
@@ -105,7 +110,7 @@ function bodyOf({ type, body }: Case): HloComputation {
 }
 
 /** Returns numbers that differ between replicas and elements. */
-function varied({ type, seed }: Case, dims: readonly number[]): HloInstruction {
+function varied({ type, seed }: CollectiveCase, dims: readonly number[]): HloInstruction {
   const shape = arrayShape('u32', [elementCount(arrayShape('u32', dims))]);
   const mixed = b.multiply(
     b.iota(shape, 0),
