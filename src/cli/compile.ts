@@ -2,7 +2,7 @@ import type { Command, Option } from 'commander';
 import type { CompileOptions } from '../compiler/compile.ts';
 import { describe } from '../compiler/describe.ts';
 import { openDataset } from '../data/open.ts';
-import { type TrainConfig, totalSteps } from '../experiment/config.ts';
+import { replicasPerCloudTpu, type TrainConfig, totalSteps } from '../experiment/config.ts';
 import { compileFor, trainingStep } from '../experiment/programs.ts';
 import { formatTopology } from '../fabric/torus.ts';
 import { hopsOf } from '../fault/hops.ts';
@@ -100,7 +100,10 @@ function stagesOfFile(file: string): Stages {
   const module = moduleInFile(file);
   const texts = new Map<string, Stage>([['hlo', stage(`what ${file} says`, module)]]);
   return withOrigin(file, () =>
-    compiledStages(texts, (listener) => compileFor(module, { listener })),
+    // The program is compiled for one Cloud TPU, whose cores are the replicas.
+    compiledStages(texts, (listener) =>
+      compileFor(module, { listener, replicas: replicasPerCloudTpu }),
+    ),
   );
 }
 

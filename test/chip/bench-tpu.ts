@@ -6,6 +6,7 @@ import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { plainCode } from '../../src/hlo/plain-code.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
+import { exchangeRows } from '../compiler/exchange-rows.ts';
 
 /** One Cloud TPU under test. The test feeds its infeed. Its network has no other Cloud TPU. */
 export interface BenchTpu {
@@ -63,7 +64,7 @@ export function benchTpu(executable: Executable, options: BenchOptions = {}): Be
             sent[element]![core] = bytes.slice(address, address + count);
           },
         },
-        ici: { start: () => undefined, progress: () => false, finish: sumChips },
+        ici: { start: () => undefined, progress: () => false, finish },
         beat: () => {
           beats++;
         },
@@ -72,6 +73,24 @@ export function benchTpu(executable: Executable, options: BenchOptions = {}): Be
       return sent;
     },
   };
+
+  function finish(collective: number): void {
+    const index = collective - executable.buckets.length;
+    if (index < 0) {
+      sumChips(collective);
+      return;
+    }
+    const { pattern, rowBytes, source, target } = executable.exchanges[index]!;
+    const row = (buffer: number, core: number, i: number): number => {
+      const { offset, stride } = executable.buffers[buffer]!;
+      return base + offset + core * stride + i * rowBytes;
+    };
+    exchangeRows(pattern, rowBytes, {
+      replicas: executable.cores,
+      sent: (core, i) => bytes.slice(row(source, core, i), row(source, core, i) + rowBytes),
+      receive: (core, i, it) => bytes.set(it, row(target, core, i)),
+    });
+  }
 
   /**
    * The all-reduce of a single Cloud TPU. Replaces the vector of chip 0 by the sum over the chips:

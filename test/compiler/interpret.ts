@@ -14,6 +14,7 @@ import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { roundToBf16 } from '../../src/numerics/bf16.ts';
 import { type Literal, storage, valueAt } from '../../src/numerics/literal.ts';
 import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
+import { exchangeRows } from './exchange-rows.ts';
 
 /** Results of one step of an executable. */
 export interface StepResult {
@@ -126,39 +127,12 @@ class Machine {
     }
   }
 
-  /** Moves rows between the cores as the definition of the pattern says. */
   #exchange({ pattern, source, target, rowBytes }: Exchange): void {
-    const sent = this.#cores.map((_, core) => this.#bytes(source, core).slice());
-    const row = (core: number, i: number): Uint8Array =>
-      at(sent, core).subarray(i * rowBytes, (i + 1) * rowBytes);
-    const give = (core: number, rows: readonly Uint8Array[]): void => {
-      rows.forEach((bytes, i) => {
-        this.#bytes(target, core).set(bytes, i * rowBytes);
-      });
-    };
-    if (pattern.kind === 'collective-permute') {
-      this.#cores.forEach((_, core) => {
-        const from = pattern.pairs.find(([, to]) => to === core)?.[0];
-        give(core, [from === undefined ? new Uint8Array(rowBytes) : row(from, 0)]);
-      });
-      return;
-    }
-    const { kind, groups } = pattern;
-    for (const members of groups.length > 0 ? groups : [[...this.#cores.keys()]]) {
-      members.forEach((core, i) => {
-        if (kind === 'all-gather')
-          give(
-            core,
-            members.map((it) => row(it, 0)),
-          );
-        else if (kind === 'all-to-all')
-          give(
-            core,
-            members.map((it) => row(it, i)),
-          );
-        else give(core, [row(at(members, 0), 0)]);
-      });
-    }
+    exchangeRows(pattern, rowBytes, {
+      replicas: this.#cores.length,
+      sent: (core, i) => this.#bytes(source, core).slice(i * rowBytes, (i + 1) * rowBytes),
+      receive: (core, i, row) => this.#bytes(target, core).set(row, i * rowBytes),
+    });
   }
 
   result(): StepResult {

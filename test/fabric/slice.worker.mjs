@@ -4,14 +4,14 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 const { torus, worker, memory, layout, buckets, runs, role, deadlineMs } = workerData;
 const compiled = (file) => import(new URL(`../../dist/src/fabric/${file}.js`, import.meta.url));
-const { Collectives } = await compiled('all-reduce');
+const { Collectives } = await compiled('collectives');
 const { Doorbell } = await compiled('doorbell');
 const { memoryLinks } = await compiled('memory-link');
 const { sumKernels } = await compiled('kernels/sum');
 
 const doorbell = new Doorbell(memory, layout, worker);
 const allReduce = new Collectives({
-  ...{ torus, worker, doorbell, buckets, generation: 1 },
+  ...{ torus, worker, doorbell, collectives: buckets, generation: 1 },
   kernels: sumKernels(memory),
   links: memoryLinks(memory, layout, torus, doorbell),
   now: () => performance.now(),

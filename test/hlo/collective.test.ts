@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { gradient } from '../../src/autodiff/gradient.ts';
-import { compile } from '../../src/compiler/compile.ts';
 import * as b from '../../src/hlo/build.ts';
 import * as c from '../../src/hlo/build-collective.ts';
 import { evaluateReplicas } from '../../src/hlo/evaluate.ts';
@@ -262,14 +261,4 @@ ENTRY main { x = s32[2] parameter(0)
   expect(print(parse(text(counted)))).toBe(print(parse(text(listed))));
   expect(print(parse(text(counted)))).toContain(`replica_groups=${listed}`);
   expect(() => parse(text('[2,2]<=[5]'))).toThrow('expected groups such as [2,4]<=[4,2]T(1,0)');
-});
-
-test('the compiler refuses a collective that the links do not run, in one line', () => {
-  const x = b.parameter(0, arrayShape('f32', [4]), 'x');
-  const refusal = (root: HloInstruction) => () => compile(b.module('m', [x], root), { cores: 2 });
-  const named = { ...c.allToAll(x, { dimension: 0 }), name: 'swap' };
-  expect(refusal(named)).toThrow('all-to-all swap: expected an all-reduce, the only collective');
-  expect(refusal(b.allReduce(x, undefined, [[0], [1]]))).toThrow(
-    'over all replicas, without groups',
-  );
 });
