@@ -152,7 +152,12 @@ interface Slot {
   readonly sent: [number, number];
 }
 
-/** How many free slots a chip keeps before it uses one again, so that its frames are released. */
+/**
+ * How many free slots a chip keeps before it uses one again. A chip frees at most two slots in a
+ * round, so the oldest of more than four became free in an earlier round. If it had become free in
+ * the round in which it is used again, chips could wait for each other in a circle, each for the
+ * release of its own frame.
+ */
 const restingSlots = 4;
 
 /** Simulates the rounds of one lane. */

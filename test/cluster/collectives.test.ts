@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { planExchanges } from '../../cluster/runtime/collectives.ts';
 import { openThreadPod, type ThreadPodOptions } from '../../cluster/threads/pool.ts';
-import type { Topology } from '../../src/fabric/torus.ts';
+import { frameElementsMax } from '../../src/fabric/part.ts';
+import { type ExchangePlans, planExchange } from '../../src/fabric/plan-exchange.ts';
+import { podTorus, type Topology } from '../../src/fabric/torus.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import type { HloModule } from '../../src/hlo/instruction.ts';
 import { bytesOf } from '../../src/numerics/literal.ts';
@@ -44,6 +47,20 @@ describe('collectives of a pod of threads give the bits of evaluateReplicas', ()
       expect(notes.map(({ event }) => event)).toEqual(['lost', 'replaced', 'restored', 'resumed']);
     }
   });
+});
+
+test('rows that all replicas of a Cloud TPU share are sent to it once', () => {
+  const torus = podTorus({ columns: 2, rows: 1 });
+  const one = { type: 'f32', size: 8, dimension: 0, body: 'add', seed: 3 } as const;
+  const module = moduleOf([{ ...one, kind: 'all-gather', groups: [] }], 16);
+  const executable = compiled(module, 16);
+  const { pattern, rowBytes } = executable.exchanges[0]!;
+  const of = { torus, cores: 8, pattern, rowWords: rowBytes / 4, frameElements: frameElementsMax };
+  const lengthOf = (sharesTarget: boolean): number =>
+    planExchange({ ...of, sharesTarget }).hops.length;
+  const [[found]] = planExchanges({ torus, executables: [executable] }) as [[ExchangePlans]];
+  expect(found.hops.length).toBe(lengthOf(true));
+  expect(found.hops.length).toBeLessThan(lengthOf(false));
 });
 
 /** Returns random modules, always the same ones. */

@@ -57,7 +57,11 @@ const cases: fc.Arbitrary<Case> = tori.chain(({ torus, cores }) =>
   }),
 );
 
-function patternsAmong(replicas: number): fc.Arbitrary<ExchangePattern> {
+/** Patterns between `replicas` replicas, in groups of at most `membersMax` if it is given. */
+function patternsAmong(
+  replicas: number,
+  membersMax: number = replicas,
+): fc.Arbitrary<ExchangePattern> {
   const all = Array.from({ length: replicas }, (_, r) => r);
   const pairs = fc
     .tuple(fc.shuffledSubarray(all), fc.shuffledSubarray(all))
@@ -65,7 +69,7 @@ function patternsAmong(replicas: number): fc.Arbitrary<ExchangePattern> {
   return fc.oneof(
     fc.record({
       kind: fc.constantFrom('all-gather', 'all-to-all', 'collective-broadcast'),
-      groups: arbitraryGroups(replicas),
+      groups: arbitraryGroups(replicas, membersMax),
     }),
     fc.record({ kind: fc.constant('collective-permute'), pairs }),
   );
@@ -108,6 +112,22 @@ describe('an exchange', () => {
     const all = expectedRows({ ...of, sharesTarget: false });
     expect(run.received()).toEqual(all.map((rows, r) => (r % 8 === 0 ? rows : [])));
     expect(run.sentBytes()).toEqual(expectedBytes(of));
+  });
+
+  test('gives the rows of the definition on every topology up to 8×8 Cloud TPUs', () => {
+    for (let columns = 1; columns <= 8; columns++) {
+      for (let rows = 1; rows <= 8; rows++) {
+        const torus = podTorus({ columns, rows });
+        const patterns = patternsAmong(8 * columns * rows, 16);
+        const [pattern] = fc.sample(patterns, { numRuns: 1, seed: 8 * columns + rows });
+        const sizes = { rowWords: 5 + columns, frameElements: 65536, sharesTarget: false };
+        const of = { torus, cores: 8, pattern: pattern!, ...sizes };
+        const run = start(of);
+        run.drive(inTurn());
+        expect(run.received()).toEqual(expectedRows(of));
+        expect(run.sentBytes()).toEqual(expectedBytes(of));
+      }
+    }
   });
 
   test('names the replica that does not exist', () => {

@@ -43,16 +43,23 @@ export const kinds = [
   'collective-broadcast',
 ] as const;
 
-/** Groups of equal size that have each replica once, in random order; or none, for all replicas. */
-export function arbitraryGroups(replicas: number): fc.Arbitrary<number[][]> {
+/**
+ * Groups of equal size that have each replica once, in random order; or none, for all replicas. A
+ * group has at most `membersMax` members.
+ */
+export function arbitraryGroups(
+  replicas: number,
+  membersMax: number = replicas,
+): fc.Arbitrary<number[][]> {
   const all = Array.from({ length: replicas }, (_, replica) => replica);
-  const sizes = all.map((n) => n + 1).filter((size) => replicas % size === 0);
+  const sizes = all.map((n) => n + 1).filter((n) => replicas % n === 0 && n <= membersMax);
   const some = fc
     .tuple(fc.shuffledSubarray(all, { minLength: replicas }), fc.constantFrom(...sizes))
     .map(([order, size]) =>
       Array.from({ length: replicas / size }, (_, g) => order.slice(g * size, (g + 1) * size)),
     );
-  return fc.oneof({ arbitrary: some, weight: 4 }, fc.constant<number[][]>([]));
+  const whole = fc.constant<number[][]>([]);
+  return replicas > membersMax ? some : fc.oneof({ arbitrary: some, weight: 4 }, whole);
 }
 
 /** A collective in a {@link moduleOf}. */

@@ -6,7 +6,7 @@ import type {
   ReduceScatter,
 } from '../../hlo/instruction.ts';
 import type { ExchangePattern } from '../../isa/executable.ts';
-import { at, broken } from '../../numerics/assert.ts';
+import { assert, at, broken } from '../../numerics/assert.ts';
 import { byteCount } from '../../numerics/shape.ts';
 import type { Value } from '../program.ts';
 import type { Lowerings } from './lowering.ts';
@@ -54,6 +54,7 @@ function exchange(
   const source = to.valueOf(at(it.operands, 0));
   const target = to.fresh(it, it.shape);
   const rowBytes = byteCount(source.shape) / Math.max(1, rows);
+  assert(rowBytes % 4 === 0, `${nameOf(it)}: rows of ${rowBytes} bytes, not whole words`);
   const index = to.addExchange({ pattern, source, target, rowBytes });
   to.push({
     reads: [source],
