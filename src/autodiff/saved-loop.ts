@@ -2,15 +2,15 @@ import {
   add,
   compare,
   computation,
-  concatenate,
   getTupleElement,
   parameter,
   reshape,
   scalar,
-  slice,
+  subtract,
   tuple,
 } from '../hlo/build.ts';
 import { whileLoop } from '../hlo/build-control.ts';
+import { dynamicSlice, dynamicUpdateSlice } from '../hlo/build-indexed.ts';
 import type { HloComputation, HloInstruction, Parameter, While } from '../hlo/instruction.ts';
 import { inlined } from '../hlo/traverse.ts';
 import { at } from '../numerics/assert.ts';
@@ -27,11 +27,11 @@ import { arrayOf, type Cotangents, noDerivative, operand, type Tools } from './r
 
 /**
  * Returns the cotangents of the operand of a loop of `count` trips, computed by two loops. The
- * first one runs the loop again and saves its value before each trip. The second one goes through
- * the saved values, the last one first, and differentiates a trip at a time.
+ * first loop runs the given loop again and saves its value before each trip. The second loop takes
+ * the saved values in reverse order, and differentiates one trip at a time.
  *
- * The saved values of a leaf are an array with one more dimension, a stack. A trip shifts each
- * stack by one place, so the time for n trips grows with n².
+ * The saved values of a leaf (an array in the value of the loop) are the rows of one array: row i is
+ * the leaf before trip i. This array has `count` rows and one more dimension than the leaf.
  */
 export function savedLoop(
   it: While,
@@ -43,51 +43,63 @@ export function savedLoop(
     return shape;
   });
   const isFloat = shapes.map(isFloatShape);
-  const stacks = leafValues(savingLoop(it, count, shapes)).slice(shapes.length);
+  const saved = leafValues(savingLoop(it, count, shapes)).slice(shapes.length, -1);
   const given = shapes.flatMap((shape, n) => (isFloat[n] ? [cotangents[n] ?? zerosOf(shape)] : []));
   const backward = tools.backward(it.body, { given: isFloat, wanted: isFloat });
-  const results = leafValues(backwardLoop(it.shape, count, { stacks, given, backward }));
-  const left = results.slice(1 + stacks.length);
+  const results = leafValues(backwardLoop(it.shape, count, { saved, given, backward }));
+  const left = results.slice(1 + saved.length);
   return isFloat.map((hasOne) => (hasOne ? left.shift() : undefined));
 }
 
-/** Returns the loop with its value and a stack for each leaf. */
+/** Returns a loop whose value is the value of the given loop, the saved values, and a counter. */
 function savingLoop(it: While, count: number, shapes: readonly ArrayShape[]): While {
-  const stacks = shapes.map(({ type, dims }) => zerosOf(arrayShape(type, [count, ...dims])));
-  const init = tuple([operand(it, 0), tuple(stacks)]);
+  const rows = shapes.map(({ type, dims }) => zerosOf(arrayShape(type, [count, ...dims])));
+  const init = tuple([operand(it, 0), tuple(rows), scalar('s32', 0)]);
   const [seen, whole] = [parameter(0, init.shape), parameter(0, init.shape)];
-  const value = getTupleElement(whole, 0);
+  const [value, trip] = [getTupleElement(whole, 0), getTupleElement(whole, 2)];
   const leaves = leafValues(value);
-  const saved = leafValues(getTupleElement(whole, 1));
-  const pushed = saved.map((stack, n) => push(stack, at(leaves, n)));
+  const saved = leafValues(getTupleElement(whole, 1)).map((all, n) =>
+    withRow(all, trip, at(leaves, n)),
+  );
+  const next = [inlined(it.body, [value]), tuple(saved), add(trip, scalar('s32', 1))];
   return whileLoop(
     init,
     named(it.condition, seen, inlined(it.condition, [getTupleElement(seen, 0)])),
-    named(it.body, whole, tuple([inlined(it.body, [value]), tuple(pushed)])),
+    named(it.body, whole, tuple(next)),
   );
 }
 
 interface Backward {
-  readonly stacks: readonly HloInstruction[];
+  /** The saved values of each leaf. */
+  readonly saved: readonly HloInstruction[];
+  /** The cotangents of the float leaves of the result of the given loop. */
   readonly given: readonly HloInstruction[];
+  /** Computes, from a value before a trip and cotangents after it, the cotangents before it. */
   readonly backward: HloComputation;
 }
 
-/** Returns the loop over a counter, the stacks and the cotangents. */
+/**
+ * Returns the loop that differentiates trip by trip. Its value is a counter of its trips, the saved
+ * values of each leaf, and the cotangents of the float leaves.
+ */
 function backwardLoop(
   shape: Shape,
   count: number,
-  { stacks, given, backward }: Backward,
+  { saved, given, backward }: Backward,
 ): HloInstruction {
-  const init = [scalar('s32', 0), ...stacks, ...given];
+  const init = [scalar('s32', 0), ...saved, ...given];
   const shapes = tupleShape(init.map((x) => x.shape));
   const [seen, whole] = [parameter(0, shapes), parameter(0, shapes)];
   const isMore = compare('LT', getTupleElement(seen, 0), scalar('s32', count));
   const [trip, ...rest] = leafValues(whole);
-  const saved = rest.slice(0, stacks.length);
-  const value = valueOfLeaves(shape, saved.map(top));
-  const results = inlined(backward, [value, ...rest.slice(stacks.length)]).operands;
-  const next = tuple([add(trip!, scalar('s32', 1)), ...saved.map(turned), ...results]);
+  const all = rest.slice(0, saved.length);
+  const last = subtract(scalar('s32', count - 1), trip!);
+  const value = valueOfLeaves(
+    shape,
+    all.map((it) => row(it, last)),
+  );
+  const results = inlined(backward, [value, ...rest.slice(saved.length)]).operands;
+  const next = tuple([add(trip!, scalar('s32', 1)), ...all, ...results]);
   return whileLoop(
     tuple(init),
     computation(`${backward.name}_trips`, [seen], isMore),
@@ -99,29 +111,18 @@ function named({ name }: HloComputation, whole: Parameter, root: HloInstruction)
   return computation(`${name}_saving`, [whole], root);
 }
 
-/** Returns a stack with x on top and without its lowest value. */
-function push(stack: HloInstruction, x: HloInstruction): HloInstruction {
+/** Returns an array with `x` as the row with the index `index`. */
+function withRow(all: HloInstruction, index: HloInstruction, x: HloInstruction): HloInstruction {
   const { dims } = arrayOf(x);
-  return concatenate([rows(stack, 1, rowsOf(stack)), reshape(x, [1, ...dims])], 0);
+  return dynamicUpdateSlice(all, reshape(x, [1, ...dims]), startsAt(index, dims));
 }
 
-/** Returns the value on top of a stack. */
-function top(stack: HloInstruction): HloInstruction {
-  const [count, ...dims] = arrayOf(stack).dims;
-  return reshape(rows(stack, count! - 1, count!), dims);
+/** Returns the row of an array with the index `index`. */
+function row(all: HloInstruction, index: HloInstruction): HloInstruction {
+  const dims = arrayOf(all).dims.slice(1);
+  return reshape(dynamicSlice(all, startsAt(index, dims), [1, ...dims]), dims);
 }
 
-/** Returns a stack whose top has become its lowest value. */
-function turned(stack: HloInstruction): HloInstruction {
-  const count = rowsOf(stack);
-  return concatenate([rows(stack, count - 1, count), rows(stack, 0, count - 1)], 0);
-}
-
-function rowsOf(stack: HloInstruction): number {
-  return at(arrayOf(stack).dims, 0);
-}
-
-function rows(stack: HloInstruction, start: number, limit: number): HloInstruction {
-  const { dims } = arrayOf(stack);
-  return slice(stack, [start, ...dims.slice(1).map(() => 0)], [limit, ...dims.slice(1)]);
+function startsAt(index: HloInstruction, dims: readonly number[]): HloInstruction[] {
+  return [index, ...dims.map(() => scalar('s32', 0))];
 }

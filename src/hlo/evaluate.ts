@@ -88,11 +88,23 @@ export function evaluateComputation(
   replica = 0,
 ): Value {
   const state = stateOf(args, { replica });
-  for (const it of postOrder(computation.root)) {
+  for (const it of orderOf(computation)) {
     const operands = it.operands.map((operand) => state.values.get(operand)!);
     state.values.set(it, resultOf(it, operands, state));
   }
   return state.values.get(computation.root)!;
+}
+
+/** The instructions of computations that have been evaluated, because loops evaluate one often. */
+const orders = new WeakMap<HloComputation, readonly HloInstruction[]>();
+
+/** Returns the instructions of a computation, operands before their users. */
+function orderOf(computation: HloComputation): readonly HloInstruction[] {
+  const known = orders.get(computation);
+  if (known !== undefined) return known;
+  const order = postOrder(computation.root);
+  orders.set(computation, order);
+  return order;
 }
 
 /** State of one replica during a run. */

@@ -65,7 +65,7 @@ async function run(
   let pod: ProcessPod | undefined;
   const workers = new LocalWorkers({
     ...{ folder, tpus: 2, controlPort: lobby.port, log },
-    env: { ...process.env, POD_TOKEN_FILE: tokenFile, POD_FAULTS: faultFile },
+    env: { ...process.env, POD_TOKEN_FILE: tokenFile, POD_FAULTS: faultFile, TMPDIR: folder },
     died: (tpu, death) => pod?.died(tpu, death) ?? false,
   });
   workers.startAll();
