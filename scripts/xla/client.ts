@@ -38,6 +38,8 @@ export class Xla {
   #child: ChildProcessWithoutNullStreams | undefined;
   #lines: AsyncIterator<string> | undefined;
   #stderr = '';
+  /** The signal that ended the last Python process, or its exit code. */
+  #ending = '';
 
   /** `python` is the path or name of a Python 3.11 program with jax 0.10.2. */
   constructor(python: string) {
@@ -57,7 +59,9 @@ export class Xla {
   /** Compiles and runs a module on XLA's CPU backend. A crash of XLA is returned as an error. */
   async run(text: string, inputs: readonly Literal[]): Promise<RunByXla> {
     const answer = await this.#ask({ run: text, arguments: inputs.map(toWire) });
-    if (answer === undefined) return { error: `XLA crashed: ${lastLine(this.#stderr)}` };
+    if (answer === undefined) {
+      return { error: `XLA crashed (${this.#ending}): ${lastLine(this.#stderr)}` };
+    }
     const found = runSchema.parse(answer);
     return 'error' in found ? found : { results: found.results.map(fromWire) };
   }
@@ -76,6 +80,7 @@ export class Xla {
     const next = await this.#lines?.next();
     if (next?.done === false) return JSON.parse(next.value);
     if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
+    this.#ending = child.signalCode ?? `exit code ${child.exitCode}`;
     this.#child = undefined;
     return undefined;
   }

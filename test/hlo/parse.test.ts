@@ -1,11 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import * as b from '../../src/hlo/build.ts';
 import { evaluate } from '../../src/hlo/evaluate.ts';
+import type { Constant } from '../../src/hlo/instruction.ts';
 import { parse } from '../../src/hlo/parse.ts';
 import { print } from '../../src/hlo/print.ts';
 import { verify } from '../../src/hlo/verify.ts';
+import { f32FromBf16 } from '../../src/numerics/bf16.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
+import { arrayShape } from '../../src/numerics/shape.ts';
 import { arbitraryModule } from './programs.ts';
 
 /**
@@ -72,6 +76,15 @@ ENTRY %main (x: f32[2]) -> (f32[2], token[]) {
     const module = parse(text);
     verify(module);
     expect(parse(print(module))).toEqual(module);
+  });
+
+  test('reads every bf16 that print writes, also below the smallest normal number', () => {
+    const all = Array.from({ length: 65536 }, (_, bits) => bits);
+    const numbers = all.filter((bits) => !Number.isNaN(f32FromBf16(bits)));
+    const shape = arrayShape('bf16', [numbers.length]);
+    const root = b.constant({ shape, data: Uint16Array.from(numbers) });
+    const read = parse(print(b.module('m', [], root)));
+    expect((read.entry.root as Constant).value.data).toEqual(root.value.data);
   });
 
   test('reads the padding of a scalar, which XLA prints like that of one dimension', () => {
