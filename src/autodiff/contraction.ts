@@ -1,4 +1,12 @@
-import { convolution, dot, reshape, reverse, transpose, windowDimension } from '../hlo/build.ts';
+import {
+  convert,
+  convolution,
+  dot,
+  reshape,
+  reverse,
+  transpose,
+  windowDimension,
+} from '../hlo/build.ts';
 import type {
   Convolution,
   ConvolutionDimensions,
@@ -6,6 +14,7 @@ import type {
   HloInstruction,
   WindowDimension,
 } from '../hlo/instruction.ts';
+import { withOperands } from '../hlo/traverse.ts';
 import { at } from '../numerics/assert.ts';
 import { elementCount } from '../numerics/shape.ts';
 import { filled } from './fill.ts';
@@ -17,11 +26,26 @@ import { dilated, indices, inverse, permuted } from './shape.ts';
  * precision of the dot `it`. [JAX, dot_general]
  */
 export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
+  const wide = widened(it);
   return toOperands(
     it,
-    () => dotByLhs(it, ct),
-    () => dotByRhs(it, ct),
+    () => ofType(dotByLhs(wide, ct), operand(it, 0)),
+    () => ofType(dotByRhs(wide, ct), operand(it, 1)),
   );
+}
+
+/** Returns a contraction whose operands have the element type of its result. */
+function widened<I extends Dot | Convolution>(it: I): I {
+  return withOperands(
+    it,
+    it.operands.map((x) => ofType(x, it)),
+  );
+}
+
+/** Converts `x` to the element type of `like`. */
+function ofType(x: HloInstruction, like: HloInstruction): HloInstruction {
+  const { type } = arrayOf(like);
+  return arrayOf(x).type === type ? x : convert(x, type);
 }
 
 /**
@@ -113,10 +137,11 @@ export function convolutionRule(it: Convolution, ct: HloInstruction): Contributi
   if (elementCount(it.shape) === 0) {
     return toOperands(it, ...it.operands.map((x) => () => filled(x, 0)));
   }
+  const wide = widened(it);
   return toOperands(
     it,
-    () => convolutionByInput(it, ct),
-    () => convolutionByKernel(it, ct),
+    () => ofType(convolutionByInput(wide, ct), operand(it, 0)),
+    () => ofType(convolutionByKernel(wide, ct), operand(it, 1)),
   );
 }
 

@@ -377,17 +377,25 @@ export function reverse(x: HloInstruction, dimensions: readonly number[]): Rever
 
 /**
  * Multiplies lhs with rhs and sums the products over the contracting dimensions. The result has, in
- * this order, the batch dimensions, the other dimensions of lhs and the other dimensions of rhs.
+ * this order, the batch dimensions, the other dimensions of lhs and the other dimensions of rhs. Its
+ * elements have the type `type`, by default that of the operands.
  */
 export function dot(
   lhs: HloInstruction,
   rhs: HloInstruction,
   dimensions: DotDimensions,
   precision: Precision = 'default',
+  type?: ElementType,
 ): Dot {
   const { lhsBatch, rhsBatch, lhsContracting, rhsContracting } = dimensions;
   const roles = { lhsBatch, rhsBatch, lhsContracting, rhsContracting };
-  return make<Dot>({ opcode: 'dot', operands: [lhs, rhs], ...roles, precision });
+  const made = { opcode: 'dot', operands: [lhs, rhs], ...roles, precision } as const;
+  return make<Dot>({ ...made, ...stated(type) });
+}
+
+/** Returns a shape of which only the element type counts. */
+function stated(type: ElementType | undefined): { readonly shape?: ArrayShape } {
+  return type === undefined ? {} : { shape: arrayShape(type, []) };
 }
 
 /** Matmul of two matrices: [m,k] × [k,n] → [m,n]. */
@@ -397,11 +405,13 @@ export function matmul(lhs: HloInstruction, rhs: HloInstruction, precision?: Pre
 }
 
 /**
- * Attributes of a convolution. By default, `featureGroupCount` and `batchGroupCount` are 1, and
- * `precision` is `default`.
+ * Attributes of a convolution, and the element type of its result. By default, `featureGroupCount`
+ * and `batchGroupCount` are 1, `precision` is `default`, and `type` is that of the operands.
  */
 export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
-  Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
+  Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>> & {
+    readonly type?: ElementType;
+  };
 
 /**
  * Convolution. The window moves over the input. Each element of the result belongs to one position
@@ -421,6 +431,7 @@ export function convolution(
     featureGroupCount: options.featureGroupCount ?? 1,
     batchGroupCount: options.batchGroupCount ?? 1,
     precision: options.precision ?? 'default',
+    ...stated(options.type),
   });
 }
 

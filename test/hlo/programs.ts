@@ -410,7 +410,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
     ];
   },
   dot: (builder) => {
-    const lhs = builder.pick(floats, 1);
+    const lhs = builder.pick(numbers, 1);
     const { type, dims } = shapeOf(lhs);
     const roles = dims.map(() => builder.draw(3));
     const lhsBatch = dims.map((_, d) => d).filter((d) => roles[d] === 1);
@@ -436,7 +436,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
       rhsBatch: places.slice(0, lhsBatch.length),
       rhsContracting: places.slice(lhsBatch.length),
     };
-    return [b.dot(lhs, rhs, dimensions, precisionOf(builder))];
+    return [b.dot(lhs, rhs, dimensions, precisionOf(builder), sumTypeOf(builder, type))];
   },
   convolution: (builder) => [convolutionOf(builder)],
   reduce: (builder) => {
@@ -543,7 +543,7 @@ function fusionOf(builder: Builder): HloInstruction {
 }
 
 function convolutionOf(builder: Builder): HloInstruction {
-  const type = at(floats, builder.draw(2));
+  const type = shapeOf(builder.pick(numbers)).type;
   const spatial = builder.draw(3);
   const groups = at(['none', 'feature', 'batch'] as const, builder.draw(3));
   const count = groups === 'none' ? 1 : 1 + builder.draw(3);
@@ -587,8 +587,18 @@ function convolutionOf(builder: Builder): HloInstruction {
       featureGroupCount,
       batchGroupCount,
       precision: precisionOf(builder),
+      type: sumTypeOf(builder, type),
     },
   );
+}
+
+/** Returns the element type of sums of products: that of the operands, or a wider one. */
+function sumTypeOf(builder: Builder, type: ElementType): ElementType {
+  const { kind, bits: width } = elementTypes[type];
+  const wider = builder.options.types.filter(
+    (it) => elementTypes[it].kind === kind && elementTypes[it].bits > width,
+  );
+  return wider.length === 0 || builder.draw(2) === 0 ? type : at(wider, builder.draw(wider.length));
 }
 
 /**

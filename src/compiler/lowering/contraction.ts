@@ -7,11 +7,15 @@ import { convolutionTables, dotTables, type MatmulTables } from '../tables.ts';
 import type { Lowerings } from './lowering.ts';
 import { nameOf, type StepWriter } from './step.ts';
 
-/** Lowering of the contractions, which are matmuls on the MXU. */
+/** Lowering of the contractions. Those of floats are matmuls on the MXU. */
 export const contraction: Lowerings<'dot' | 'convolution'> = {
-  dot: { unit: (it, to) => matmul(it, dotTables(it), to) },
-  convolution: { unit: (it, to) => matmul(it, convolutionTables(it), to) },
+  dot: { unit: (it, to) => matmul(it, dotTables(it), to), refusal },
+  convolution: { unit: (it, to) => matmul(it, convolutionTables(it), to), refusal },
 };
+
+function refusal({ shape }: Dot | Convolution): string | undefined {
+  return shape.type === 'f32' ? undefined : `the MXU multiplies floats, not ${shape.type}`;
+}
 
 function matmul(it: Dot | Convolution, tables: MatmulTables, to: StepWriter): readonly Value[] {
   const operands = it.operands.map((x) => to.valueOf(x));

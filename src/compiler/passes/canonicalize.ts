@@ -20,7 +20,8 @@ import type {
 import { familyOf } from '../../hlo/ops.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
-import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
+import { elementTypes } from '../../numerics/element-type.ts';
+import { type ArrayShape, arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
 import { withoutCalls } from './calls.ts';
 import { canonicalCollective } from './collectives.ts';
 
@@ -32,8 +33,8 @@ import { canonicalCollective } from './collectives.ts';
  * After this pass:
  *
  * - No instruction of the entry computation is a call or a batch norm.
- * - All operands of dots and convolutions are f32.
- * - A convolution has no padding, no dilated input and no groups. The output feature is the first
+ * - All operands of dots and convolutions of floats are f32.
+ * - A convolution of floats has no padding, no dilated input and no groups. The output feature is the first
  *   or last dimension of its result.
  *
  * Strides, dilated windows, reversed windows and the order of dimensions stay, because the tables
@@ -60,11 +61,12 @@ function isBatchNorm(it: HloInstruction): it is BatchNorm {
 function canonicalDot(it: Dot): HloInstruction {
   const { dims } = arrayShapeOf(at(it.operands, 0));
   if (it.lhsContracting.some((d) => dims[d] === 0)) return full(it.shape.type, it.shape.dims, 0);
-  return it.shape.type === 'f32' ? it : throughF32(it);
+  return isOfF32(it) || !isOfFloats(it) ? it : throughF32(it);
 }
 
 function canonicalConvolution(it: Convolution): HloInstruction {
-  if (it.shape.type !== 'f32') {
+  if (!isOfFloats(it)) return it;
+  if (!isOfF32(it)) {
     const wide = throughF32(it);
     return withOperands(wide, [canonicalConvolution(at(wide.operands, 0) as Convolution)]);
   }
@@ -75,13 +77,23 @@ function canonicalConvolution(it: Convolution): HloInstruction {
   return featureAtTheEdge(explicitPadding(it));
 }
 
+/** True if a dot or convolution multiplies floats. The MXU multiplies nothing else. */
+function isOfFloats({ shape }: Dot | Convolution): boolean {
+  return elementTypes[shape.type].kind === 'float';
+}
+
+function isOfF32({ shape, operands }: Dot | Convolution): boolean {
+  return shape.type === 'f32' && operands.every((x) => arrayShapeOf(x).type === 'f32');
+}
+
 /**
  * Converts the operands of a dot or convolution to f32, and converts the f32 result to the type of
  * the original instruction, so that the result is rounded only once.
  */
 function throughF32(it: Dot | Convolution): HloInstruction {
   const operands = it.operands.map((x) => labelled(convert(x, 'f32'), it, 'f32'));
-  return labelled(convert(withOperands(it, operands), it.shape.type), it, 'rounded');
+  const wide = { ...it, shape: { ...it.shape, type: 'f32' as const } };
+  return labelled(convert(withOperands(wide, operands), it.shape.type), it, 'rounded');
 }
 
 /**
@@ -166,7 +178,7 @@ function featureAtTheEdge(it: Convolution): HloInstruction {
   );
 }
 
-function arrayShapeOf(x: HloInstruction): { readonly dims: readonly number[] } {
+function arrayShapeOf(x: HloInstruction): ArrayShape {
   return isArray(x.shape) ? x.shape : arrayShape('f32', []);
 }
 

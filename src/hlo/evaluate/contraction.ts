@@ -1,7 +1,8 @@
 import { at } from '../../numerics/assert.ts';
 import { roundToBf16 } from '../../numerics/bf16.ts';
-import { type Literal, literalFrom } from '../../numerics/literal.ts';
-import { otherDimensions, stridesOf } from '../../numerics/shape.ts';
+import { elementTypes, type Scalar } from '../../numerics/element-type.ts';
+import { type Literal, literalFrom, scalarsOf } from '../../numerics/literal.ts';
+import { elementCount, otherDimensions, stridesOf } from '../../numerics/shape.ts';
 import { tpuV2 } from '../../spec/tpu-v2.ts';
 import type { Convolution, Dot, Precision } from '../instruction.ts';
 import { windowElement } from '../window.ts';
@@ -14,29 +15,68 @@ import { forEachIndex, numbersOf, offsetsAlong } from './value.ts';
 const tileDepth = tpuV2.mxuSide;
 
 /**
- * Returns the sum over k of lhs[bases.lhs + lhsAt[k]] · rhs[bases.rhs + rhsAt[k]], in f32. The
- * products are taken in the order of k and cut into tiles of `tileDepth`. Each tile is summed by
- * itself; then the sums of the tiles are added. If `lhsAt[k]` is negative, the element of lhs is
- * padding, with the value +0.
+ * Returns the sum over k of lhs[bases.lhs + lhsAt[k]] · rhs[bases.rhs + rhsAt[k]]. If `lhsAt[k]` is
+ * negative, the element of lhs is padding, with the value 0.
  */
-function sumOfProducts(
-  lhs: Float64Array,
+type SumOfProducts = (
   lhsAt: ArrayLike<number>,
-  rhs: Float64Array,
   rhsAt: ArrayLike<number>,
   bases: { readonly lhs: number; readonly rhs: number },
-): number {
-  let total = 0;
-  for (let start = 0; start < lhsAt.length; start += tileDepth) {
-    const end = Math.min(start + tileDepth, lhsAt.length);
-    let tile = 0;
-    for (let k = start; k < end; k++) {
-      const a = lhsAt[k]! < 0 ? 0 : lhs[bases.lhs + lhsAt[k]!]!;
-      tile = Math.fround(tile + product(a, rhs[bases.rhs + rhsAt[k]!]!));
-    }
-    total = Math.fround(total + tile);
+) => Scalar;
+
+/** Returns the sum of products of a contraction, in the arithmetic of the type of its result. */
+function sumsOf(it: Dot | Convolution, lhs: Literal, rhs: Literal): SumOfProducts {
+  const { bits, kind } = elementTypes[it.shape.type];
+  if (kind === 'float') {
+    return floatSums(multiplicands(lhs, it.precision), multiplicands(rhs, it.precision));
   }
-  return total;
+  return bits === 64
+    ? wideSums(scalarsOf(lhs).map(BigInt), scalarsOf(rhs).map(BigInt))
+    : integerSums(numbersOf(lhs), numbersOf(rhs));
+}
+
+/**
+ * Sums in f32. The products are taken in the order of k and cut into tiles of `tileDepth`. Each tile
+ * is summed by itself; then the sums of the tiles are added.
+ */
+function floatSums(lhs: Float64Array, rhs: Float64Array): SumOfProducts {
+  return (lhsAt, rhsAt, bases) => {
+    let total = 0;
+    for (let start = 0; start < lhsAt.length; start += tileDepth) {
+      const end = Math.min(start + tileDepth, lhsAt.length);
+      let tile = 0;
+      for (let k = start; k < end; k++) {
+        const a = lhsAt[k]! < 0 ? 0 : lhs[bases.lhs + lhsAt[k]!]!;
+        tile = Math.fround(tile + product(a, rhs[bases.rhs + rhsAt[k]!]!));
+      }
+      total = Math.fround(total + tile);
+    }
+    return total;
+  };
+}
+
+/** Sums of which the lowest 32 bits are right, which is enough for integers of at most 32 bits. */
+function integerSums(lhs: Float64Array, rhs: Float64Array): SumOfProducts {
+  return (lhsAt, rhsAt, bases) => {
+    let total = 0;
+    for (let k = 0; k < lhsAt.length; k++) {
+      if (lhsAt[k]! < 0) continue;
+      total = (total + Math.imul(lhs[bases.lhs + lhsAt[k]!]!, rhs[bases.rhs + rhsAt[k]!]!)) | 0;
+    }
+    return total;
+  };
+}
+
+/** Exact sums of 64-bit integers. */
+function wideSums(lhs: readonly bigint[], rhs: readonly bigint[]): SumOfProducts {
+  return (lhsAt, rhsAt, bases) => {
+    let total = 0n;
+    for (let k = 0; k < lhsAt.length; k++) {
+      if (lhsAt[k]! < 0) continue;
+      total += lhs[bases.lhs + lhsAt[k]!]! * rhs[bases.rhs + rhsAt[k]!]!;
+    }
+    return total;
+  };
 }
 
 /**
@@ -63,8 +103,7 @@ function multiplicands(it: Literal, precision: Precision): Float64Array {
  * sums").
  */
 export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
-  const left = multiplicands(lhs, it.precision);
-  const right = multiplicands(rhs, it.precision);
+  const sum = sumsOf(it, lhs, rhs);
   const lhsDims = lhs.shape.dims;
   const rhsDims = rhs.shape.dims;
   const lhsBatch = offsetsAlong(lhsDims, it.lhsBatch);
@@ -84,7 +123,7 @@ export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
     const row = at(rows, Math.floor(i / columns.length) % rows.length);
     const batch = Math.floor(i / columns.length / rows.length);
     const bases = { lhs: at(lhsBatch, batch) + row, rhs: at(rhsBatch, batch) + column };
-    return sumOfProducts(left, lhsDepth, right, rhsDepth, bases);
+    return sum(lhsDepth, rhsDepth, bases);
   });
 }
 
@@ -97,8 +136,7 @@ export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
  */
 export function convolutionOf(it: Convolution, input: Literal, kernel: Literal): Literal {
   const { dimensions: of, window } = it;
-  const left = multiplicands(input, it.precision);
-  const right = multiplicands(kernel, it.precision);
+  const sum = sumsOf(it, input, kernel);
   const inputStrides = stridesOf(input.shape.dims);
   const kernelStrides = stridesOf(kernel.shape.dims);
   const perGroup = at(kernel.shape.dims, of.kernelInputFeature);
@@ -117,7 +155,7 @@ export function convolutionOf(it: Convolution, input: Literal, kernel: Literal):
     }
   });
 
-  const values = new Float32Array(it.shape.dims.reduce((n, size) => n * size, 1));
+  const values = new Array<Scalar>(elementCount(it.shape));
   forEachIndex(it.shape.dims, (index, flat) => {
     const output = index[of.outputFeature]!;
     const featureGroup = Math.floor(output / (outputs / it.featureGroupCount));
@@ -129,7 +167,7 @@ export function convolutionOf(it: Convolution, input: Literal, kernel: Literal):
         featureGroup * perGroup * at(inputStrides, of.inputFeature),
       rhs: output * at(kernelStrides, of.kernelOutputFeature),
     };
-    values[flat] = sumOfProducts(left, inputDepth(index), right, kernelDepth, bases);
+    values[flat] = sum(inputDepth(index), kernelDepth, bases);
   });
   return literalFrom(it.shape, (i) => values[i]!);
 

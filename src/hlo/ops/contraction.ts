@@ -1,5 +1,6 @@
 import { at } from '../../numerics/assert.ts';
-import { type ArrayShape, arrayShape, type Shape } from '../../numerics/shape.ts';
+import { computedTypes, type ElementType, elementTypes } from '../../numerics/element-type.ts';
+import { type ArrayShape, arrayShape, isArray, type Shape } from '../../numerics/shape.ts';
 import { convolutionOf, dotOf } from '../evaluate/contraction.ts';
 import { literalOf } from '../evaluate/value.ts';
 import type { Draft, InstructionBase } from '../instruction.ts';
@@ -111,7 +112,7 @@ function dotShape(it: Draft<Dot>): Shape {
   expectOperands(it, 2);
   const lhs = arrayOperand(it, 0);
   const rhs = arrayOperand(it, 1);
-  expectMultiplicands(it, lhs, rhs);
+  const type = sumType(it, lhs, rhs);
   const lhsUsed = [...it.lhsBatch, ...it.lhsContracting];
   const rhsUsed = [...it.rhsBatch, ...it.rhsContracting];
   expectDistinct(it, lhsUsed, lhs.dims.length, 'dimensions of the left operand');
@@ -120,24 +121,35 @@ function dotShape(it: Draft<Dot>): Shape {
   expect(it, paired, 'as many batch and contracting dimensions on both sides');
   const fits = lhsUsed.every((d, i) => lhs.dims[d] === rhs.dims[at(rhsUsed, i)]);
   expect(it, fits, 'batch and contracting dimensions of equal size on both sides');
-  return arrayShape(lhs.type, [
+  return arrayShape(type, [
     ...it.lhsBatch.map((d) => at(lhs.dims, d)),
     ...lhs.dims.filter((_, d) => !lhsUsed.includes(d)),
     ...rhs.dims.filter((_, d) => !rhsUsed.includes(d)),
   ]);
 }
 
-function expectMultiplicands(it: Draft, lhs: ArrayShape, rhs: ArrayShape): void {
-  const onMxu = lhs.type === 'f32' || lhs.type === 'bf16';
-  expect(it, onMxu, `elements of type f32 or bf16, not ${lhs.type}`);
+/**
+ * Returns the element type of the sums of products: the stated one, or by default that of the
+ * operands. The stated type may be wider than that of the operands, as in sums of s8 in s32.
+ */
+function sumType(it: Draft, lhs: ArrayShape, rhs: ArrayShape): ElementType {
+  const { bits, kind } = elementTypes[lhs.type];
+  const isNumber = kind === 'float' || kind === 'signed' || kind === 'unsigned';
+  expect(it, isNumber, `elements that are integers or floats, not ${lhs.type}`);
   expect(it, lhs.type === rhs.type, 'operands of one element type');
+  const stated = it.shape;
+  if (stated === undefined || !isArray(stated) || stated.type === lhs.type) return lhs.type;
+  const wide = elementTypes[stated.type];
+  const isWider = wide.kind === kind && wide.bits > bits && computedTypes.includes(stated.type);
+  expect(it, isWider, `sums of ${lhs.type} or of a wider type, not ${stated.type}`);
+  return stated.type;
 }
 
 function convolutionShape(it: Draft<Convolution>): Shape {
   expectOperands(it, 2);
   const input = arrayOperand(it, 0);
   const kernel = arrayOperand(it, 1);
-  expectMultiplicands(it, input, kernel);
+  const type = sumType(it, input, kernel);
   const { dimensions: of, window, featureGroupCount, batchGroupCount } = it;
   expectWindow(it, window);
   const rank = window.length + 2;
@@ -179,7 +191,7 @@ function convolutionShape(it: Draft<Convolution>): Shape {
   of.outputSpatial.forEach((d, i) => {
     dims[d] = positionsOf(it, at(input.dims, at(of.inputSpatial, i)), at(window, i));
   });
-  return arrayShape(input.type, dims);
+  return arrayShape(type, dims);
 }
 
 function expectRoles(it: Draft, array: ArrayShape, rank: number, roles: readonly number[]): void {
