@@ -28,8 +28,16 @@ from jaxlib import _hlo, _jax
 jax.config.update("jax_enable_x64", True)
 
 TYPES = {
-    "pred": numpy.bool_, "u8": numpy.uint8, "s32": numpy.int32, "u32": numpy.uint32,
-    "bf16": ml_dtypes.bfloat16, "f32": numpy.float32,
+    "pred": numpy.bool_,
+    "s2": ml_dtypes.int2, "s4": ml_dtypes.int4, "s8": numpy.int8, "s16": numpy.int16,
+    "s32": numpy.int32, "s64": numpy.int64,
+    "u2": ml_dtypes.uint2, "u4": ml_dtypes.uint4, "u8": numpy.uint8, "u16": numpy.uint16,
+    "u32": numpy.uint32, "u64": numpy.uint64,
+    "f8e5m2": ml_dtypes.float8_e5m2, "f8e4m3": ml_dtypes.float8_e4m3,
+    "f8e4m3fn": ml_dtypes.float8_e4m3fn, "f8e3m4": ml_dtypes.float8_e3m4,
+    "f8e4m3b11fnuz": ml_dtypes.float8_e4m3b11fnuz, "f8e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    "f8e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
+    "bf16": ml_dtypes.bfloat16, "f16": numpy.float16, "f32": numpy.float32,
 }
 NAMES = {numpy.dtype(dtype): name for name, dtype in TYPES.items()}
 

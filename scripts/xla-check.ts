@@ -19,20 +19,24 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { compile } from '../src/compiler/compile.ts';
+import { tuple } from '../src/hlo/build.ts';
 import { type EvaluateInputs, evaluate } from '../src/hlo/evaluate.ts';
 import type { HloInstruction, HloModule } from '../src/hlo/instruction.ts';
 import { parse } from '../src/hlo/parse.ts';
 import { print } from '../src/hlo/print.ts';
 import { postOrder } from '../src/hlo/traverse.ts';
 import { at } from '../src/numerics/assert.ts';
+import type { Scalar } from '../src/numerics/element-type.ts';
 import { PodError } from '../src/numerics/error.ts';
 import { bytesOf, type Literal, scalarsOf } from '../src/numerics/literal.ts';
+import { isArray } from '../src/numerics/shape.ts';
 import { columns } from '../src/observe/format.ts';
-import { arbitraryModule } from '../test/hlo/programs.ts';
+import { arbitraryModule, type Program } from '../test/hlo/programs.ts';
 import { script, wholeNumber } from './command.ts';
 import { NoXla, Xla } from './xla/client.ts';
 import { type Difference, differenceOf, isSmall } from './xla/compare.ts';
 import { withoutHost } from './xla/host.ts';
+import { type Outcome, tallyOf, tallyText } from './xla/tally.ts';
 import { trainingPrograms } from './xla/training.ts';
 
 interface Options {
@@ -40,6 +44,7 @@ interface Options {
   readonly programs: number;
   readonly seed: number;
   readonly texts?: string;
+  readonly tally?: boolean;
 }
 
 const options = script(
@@ -54,6 +59,7 @@ const options = script(
     '--texts <dir>',
     'keep the texts of findings in this folder, as pod and as XLA print them',
   )
+  .option('--tally', 'compare a few programs of each opcode and element type, and print a table')
   .parse()
   .opts<Options>();
 
@@ -97,7 +103,8 @@ const counts = new Map<string, number>();
 const findings: string[] = [];
 const xla = new Xla(options.python);
 try {
-  for (const subject of [...trainingPrograms(), ...randomPrograms()]) await check(subject);
+  if (options.tally === true) await makeTally();
+  else for (const subject of [...trainingPrograms(), ...randomPrograms()]) await check(subject);
   process.exitCode = report();
 } catch (error) {
   if (!(error instanceof NoXla)) throw error;
@@ -165,7 +172,23 @@ function checkReadBack(
   }
 }
 
-async function checkValues({ name, module, inputs }: Subject): Promise<void> {
+/** Compares a few programs of each opcode and element type with XLA, and prints the table. */
+async function makeTally(): Promise<void> {
+  const judge = async (name: string, { module, inputs }: Program): Promise<Outcome> => {
+    const subject = { name, module, inputs };
+    await checkTexts(subject);
+    return checkValues(subject);
+  };
+  const tally = await tallyOf(judge, options.seed);
+  say(tallyText(tally));
+  for (const [opcode, row] of tally) {
+    for (const [type, outcome] of row) {
+      if (outcome === undefined) find('cells without a reason', `${opcode} of ${type}`);
+    }
+  }
+}
+
+async function checkValues({ name, module, inputs }: Subject): Promise<Outcome> {
   const hostless = withoutHost(module, inputs);
   if (hostless.hasParametersForConstants) {
     count('constants given to XLA as parameters: it folds count-leading-zeros wrongly');
@@ -177,20 +200,69 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
     const [why] = notRun.find(([, pattern]) => pattern.test(error)) ?? [];
     if (why === undefined) find('not run by XLA', `${name}: ${error}`);
     else count(why);
-    return;
+    return { kind: 'not compared', why: why ?? 'not run by XLA: see the findings' };
   }
   const difference = differenceOf(found.results, ours);
-  if (difference === undefined) count('run by XLA: the same bits');
-  else if (isSmall(difference)) count('run by XLA: within the tolerance');
-  else if (isLastPlace(difference, module)) {
-    count('run by XLA: bits of a float, by bitcast-convert, whose last place differs');
-  } else if (selectsAmongEqual(module, inputs)) {
-    count('run by XLA: a select-and-scatter selected another one of equal elements');
-  } else
-    find(
-      'run by XLA: other results',
-      `${name}: ${difference.what}: ${opcodesOf(module).join(' ')}`,
-    );
+  const kind = kindOf(difference, { name, module, inputs });
+  if (kind !== undefined) {
+    count(`run by XLA: ${kind}`);
+    return { kind: 'agrees', programs: 1 };
+  }
+  const what = `${name}: ${difference?.what}: ${opcodesOf(module).join(' ')}`;
+  find('run by XLA: other results', what);
+  return { kind: 'differs' };
+}
+
+/** Names a difference that is no error. Returns undefined for any other difference. */
+function kindOf(
+  difference: Difference | undefined,
+  { module, inputs }: Subject,
+): string | undefined {
+  if (difference === undefined) return 'the same bits';
+  if (isSmall(difference)) return 'within the tolerance';
+  if (isLastPlace(difference, module)) {
+    return 'bits of a float, by bitcast-convert, whose last place differs';
+  }
+  if (selectsAmongEqual(module, inputs)) {
+    return 'a select-and-scatter selected another one of equal elements';
+  }
+  if (valuesIn(module, inputs, isOperandOfSort).some((it) => it.some(Number.isNaN))) {
+    return 'a sort compared NaN by a comparison that gives NaN no place';
+  }
+  return valuesIn(module, inputs, isOfF32).some((it) => it.some(isSubnormal))
+    ? 'a number below 2^-126, which the CPU backend takes as zero'
+    : undefined;
+}
+
+/** Returns the elements of each array that the program computes and that `isWanted` selects. */
+function valuesIn(
+  module: HloModule,
+  inputs: EvaluateInputs,
+  isWanted: (it: HloInstruction, users: readonly HloInstruction[]) => boolean,
+): readonly (readonly Scalar[])[] {
+  const { entry } = module;
+  const order = postOrder(entry.root);
+  const wanted = order.filter((it) => {
+    const users = order.filter(({ operands }) => operands.includes(it));
+    return isArray(it.shape) && isWanted(it, users);
+  });
+  const root = tuple(wanted);
+  return evaluate({ ...module, entry: { ...entry, root }, aliases: [] }, inputs).values.map(
+    (it) => [...scalarsOf(it)],
+  );
+}
+
+function isOperandOfSort(_: HloInstruction, users: readonly HloInstruction[]): boolean {
+  return users.some(({ opcode }) => opcode === 'sort' || opcode === 'topk');
+}
+
+function isOfF32({ shape }: HloInstruction): boolean {
+  return isArray(shape) && shape.type === 'f32';
+}
+
+function isSubnormal(value: Scalar): boolean {
+  const size = Math.abs(Number(value));
+  return size > 0 && size < 2 ** -126;
 }
 
 /**
@@ -210,13 +282,9 @@ function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
  * of the window in another order, and then selects another one.
  */
 function selectsAmongEqual(module: HloModule, inputs: EvaluateInputs): boolean {
-  const { entry } = module;
-  return postOrder(entry.root).some(({ opcode, operands }) => {
-    if (opcode !== 'select-and-scatter') return false;
-    const operand = { ...entry, root: at(operands, 0) };
-    const values = evaluate({ ...module, entry: operand, aliases: [] }, inputs).values;
-    return values.some((it) => new Set(scalarsOf(it)).size < scalarsOf(it).length);
-  });
+  const isSelectedFrom = (it: HloInstruction, users: readonly HloInstruction[]): boolean =>
+    users.some(({ opcode, operands }) => opcode === 'select-and-scatter' && operands[0] === it);
+  return valuesIn(module, inputs, isSelectedFrom).some((it) => new Set(it).size < it.length);
 }
 
 interface Stage {

@@ -3,12 +3,19 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { bytesOf, type Literal, literalOfBytes } from '../../src/numerics/literal.ts';
+import { computedTypes, type ElementType, elementTypes } from '../../src/numerics/element-type.ts';
+import {
+  bytesOf,
+  type Literal,
+  literalFrom,
+  literalOfBytes,
+  scalarAt,
+} from '../../src/numerics/literal.ts';
 import { arrayShape } from '../../src/numerics/shape.ts';
 
 /** Schema of an array in messages to and from scripts/xla-check.py: `hex` is its memory in hex. */
 const wireSchema = z.object({
-  type: z.enum(['pred', 'u8', 's32', 'u32', 'bf16', 'f32']),
+  type: z.enum(computedTypes as [ElementType, ...ElementType[]]),
   dims: z.array(z.int()),
   hex: z.string(),
 });
@@ -106,11 +113,13 @@ export class Xla {
 function toWire(value: Literal): WireLiteral {
   const { type, dims } = value.shape;
   const hex = Buffer.from(bytesOf(value)).toString('hex');
-  return { type: type as WireLiteral['type'], dims: [...dims], hex };
+  return { type, dims: [...dims], hex };
 }
 
+/** An integer of less than 8 bits has its bits in a byte, whose other bits may be any. */
 function fromWire({ type, dims, hex }: WireLiteral): Literal {
-  return literalOfBytes(arrayShape(type, dims), Buffer.from(hex, 'hex'));
+  const found = literalOfBytes(arrayShape(type, dims), Buffer.from(hex, 'hex'));
+  return elementTypes[type].bits < 8 ? literalFrom(found.shape, (i) => scalarAt(found, i)) : found;
 }
 
 function lastLine(text: string): string {

@@ -1,13 +1,17 @@
-import { elementTypes } from '../../src/numerics/element-type.ts';
-import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
+import { type ElementType, elementTypes } from '../../src/numerics/element-type.ts';
+import { type Literal, scalarsOf } from '../../src/numerics/literal.ts';
 import { sameShape, shapeText } from '../../src/numerics/shape.ts';
 
 /**
  * Relative tolerance of each float type. XLA's value and our value of an element may differ by the
- * tolerance times the magnitude of the largest finite element in our array. For bf16 this is about
- * one unit in the last place of that largest element.
+ * tolerance times the magnitude of the largest finite element in our array. For a type of at most 16
+ * bits this is one unit in the last place of that largest element.
  */
-const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
+const tolerances: Readonly<Partial<Record<ElementType, number>>> = {
+  ...{ f32: 1e-5, bf16: 2 ** -7, f16: 2 ** -10 },
+  ...{ f8e5m2: 2 ** -2, f8e5m2fnuz: 2 ** -2, f8e3m4: 2 ** -4 },
+  ...{ f8e4m3: 2 ** -3, f8e4m3fn: 2 ** -3, f8e4m3b11fnuz: 2 ** -3, f8e4m3fnuz: 2 ** -3 },
+};
 
 /**
  * Largest difference between XLA's results and ours for one program. All fields are about the
@@ -51,9 +55,9 @@ function differenceOfArray(found: Literal, ours: Literal, i: number): Difference
       `result ${i} is ${shapeText(found.shape)} by XLA, ${shapeText(ours.shape)} by pod`,
     );
   }
-  const [theirs, mine] = [valuesOf(found), valuesOf(ours)];
-  const largest = mine.reduce(
-    (most, value) => (Number.isFinite(value) ? Math.max(most, Math.abs(value)) : most),
+  const [theirs, mine] = [scalarsOf(found), scalarsOf(ours)];
+  const largest = mine.reduce<number>(
+    (most, it) => (Number.isFinite(Number(it)) ? Math.max(most, Math.abs(Number(it))) : most),
     2 ** -126,
   );
   const { type } = ours.shape;
@@ -62,12 +66,13 @@ function differenceOfArray(found: Literal, ours: Literal, i: number): Difference
   for (const [at, value] of mine.entries()) {
     const other = theirs[at] ?? Number.NaN;
     if (other === value || (Number.isNaN(other) && Number.isNaN(value))) continue;
-    const apart = Math.abs(other - value) / largest;
+    const distance = Math.abs(Number(other) - Number(value));
+    const apart = distance / largest;
     const size = tolerance > 0 && Number.isFinite(apart) ? apart / tolerance : Infinity;
     if (worst !== undefined && size <= worst.size) continue;
     worst = {
       size,
-      apart: Math.abs(other - value),
+      apart: distance,
       what: `result ${i}, element ${at} of ${shapeText(ours.shape)}: ${other} by XLA, ${value} by pod`,
     };
   }

@@ -1,5 +1,5 @@
 import { at } from '../numerics/assert.ts';
-import type { ElementType } from '../numerics/element-type.ts';
+import { type ElementType, leastOf, type Scalar } from '../numerics/element-type.ts';
 import { type Literal, literal } from '../numerics/literal.ts';
 import type { FloatFormat } from '../numerics/reduce-precision.ts';
 import { type ArrayShape, arrayShape, isArray, type Shape, tupleShape } from '../numerics/shape.ts';
@@ -70,7 +70,7 @@ export function constant(value: Literal, name?: string): Constant {
 }
 
 /** A constant scalar. */
-export function scalar(type: ElementType, value: number): Constant {
+export function scalar(type: ElementType, value: Scalar): Constant {
   return constant(literal(type, [], [value]));
 }
 
@@ -458,17 +458,11 @@ export function reduceSum(x: HloInstruction, dimensions: readonly number[]): Red
 
 /**
  * The maximum of x along `dimensions`. If there are no elements, the result is the least value of
- * the element type ({@link leastOf}).
+ * the element type.
  */
 export function reduceMax(x: HloInstruction, dimensions: readonly number[]): Reduce {
   const { type } = arrayOf({ opcode: 'tuple', operands: [x] }, x);
   return reduce(x, scalar(type, leastOf(type)), dimensions, maximizer(type));
-}
-
-/** Returns the least value of an element type, which is the neutral element of `maximum`. */
-export function leastOf(type: ElementType): number {
-  if (type === 's32') return -(2 ** 31);
-  return type === 'u32' || type === 'pred' ? 0 : -Infinity;
 }
 
 /**

@@ -220,6 +220,19 @@ export type CoreType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
 /** All values of {@link CoreType}. */
 export const coreTypes: readonly ElementType[] = ['pred', 's32', 'u32', 'bf16', 'f32'];
 
+/**
+ * Returns the least value of an element type, which is the neutral element of `maximum`. It is −∞, or
+ * the least number if the type has no infinities.
+ */
+export function leastOf(type: ElementType): Scalar {
+  const { stored, bits } = elementTypes[type];
+  if (stored?.range !== undefined) return stored.range.least;
+  if (stored === undefined || stored.isWide) return Number.NEGATIVE_INFINITY;
+  if (!Number.isNaN(stored.decode(stored.encode(Number.NEGATIVE_INFINITY)))) return -Infinity;
+  const all = Array.from({ length: 2 ** bits }, (_, code) => stored.decode(code));
+  return Math.min(...all.filter(Number.isFinite));
+}
+
 /** Bytes of one element in HBM. An element of less than 8 bits takes 1 byte. */
 export function elementBytes(type: ElementType): number {
   return Math.max(1, elementTypes[type].bits / 8);

@@ -6,6 +6,7 @@ import type { HloInstruction } from '../../src/hlo/instruction.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { ElementType } from '../../src/numerics/element-type.ts';
 import { type ArrayShape, arrayShape, isArray } from '../../src/numerics/shape.ts';
+import { floats } from './type-lists.ts';
 
 /** What the rules of this file need of the builder of a random program (programs.ts). */
 interface Draws {
@@ -27,8 +28,6 @@ type Name =
   | 'stochastic-convert'
   | 'replica-id'
   | 'partition-id';
-
-const floats: readonly ElementType[] = ['f32', 'bf16'];
 
 /**
  * Rules of batch norms and matrices, of rounding at random, and of the numbers of replica and
@@ -100,7 +99,7 @@ function drawnMatrices(builder: Draws): {
 } {
   const n = builder.draw(5);
   const batch = builder.dims(2, 6);
-  const type = at(floats, builder.draw(2));
+  const { type } = shapeOf(builder.pick(floats));
   return { a: builder.like(arrayShape(type, [...batch, n, n])), batch, n };
 }
 

@@ -5,6 +5,7 @@ import type { HloComputation, HloInstruction } from '../../src/hlo/instruction.t
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { ElementType } from '../../src/numerics/element-type.ts';
 import { type ArrayShape, arrayShape, isArray, tupleShape } from '../../src/numerics/shape.ts';
+import { floats, numbers } from './type-lists.ts';
 
 /** What the rules of this file need of the builder of a random program (programs.ts). */
 export interface Draws {
@@ -16,8 +17,6 @@ export interface Draws {
 
 type Rule = (builder: Draws) => readonly HloInstruction[];
 
-const numbers: readonly ElementType[] = ['f32', 'bf16', 's32', 'u32'];
-
 /** Rules of the opcodes that call computations or sort, for random programs. */
 export const controlRules: {
   readonly [O in 'sort' | 'topk' | 'call' | 'conditional' | 'while' | 'opt-barrier' | 'map']: Rule;
@@ -27,7 +26,7 @@ export const controlRules: {
     const { dims } = shapeOf(first);
     const dimension = builder.draw(dims.length);
     const others = Array.from({ length: builder.draw(3) }, () =>
-      builder.like(arrayShape(at(numbers, builder.draw(4)), dims)),
+      builder.like(arrayShape(shapeOf(builder.pick(numbers)).type, dims)),
     );
     const all = [first, ...others];
     const sorted = ordering.sort(all, dimension, comparatorOf(builder, all));
@@ -97,7 +96,7 @@ function comparatorOf(builder: Draws, operands: readonly HloInstruction[]): HloC
 }
 
 function isFloat({ shape }: HloInstruction): boolean {
-  return shape.type === 'f32' || shape.type === 'bf16';
+  return isArray(shape) && floats.includes(shape.type);
 }
 
 /** Returns a computation of one array. */

@@ -200,3 +200,13 @@ test('plain code computes with the types that the core does not have, and says s
     expect([...new Set(reasons)]).toEqual(expected);
   }
 });
+
+test.each(computedTypes)('the maximum of elements of %s is the greatest, however small', (type) => {
+  const signed = elementTypes[type].kind === 'signed' || elementTypes[type].kind === 'float';
+  const few = type === 's2' ? [-2, -1] : [-3, -2];
+  const values = signed ? few : [0, 1];
+  const stored = literal(type, [2], elementTypes[type].bits === 64 ? values.map(BigInt) : values);
+  const root = b.reduceMax(b.constant(stored), [0]);
+  const [found] = evaluate(b.module('m', [], root), { parameters: [] }).values;
+  expect(Number(scalarsOf(found!)[0])).toBe(values[1]);
+});

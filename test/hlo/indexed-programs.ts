@@ -4,6 +4,7 @@ import { dynamicSlice, dynamicUpdateSlice } from '../../src/hlo/build-indexed.ts
 import type { HloInstruction } from '../../src/hlo/instruction.ts';
 import { arrayShape } from '../../src/numerics/shape.ts';
 import { type Draws, shapeOf } from './control-programs.ts';
+import { numbers } from './type-lists.ts';
 
 type Rule = (builder: Draws) => readonly HloInstruction[];
 
@@ -27,7 +28,7 @@ export const indexedRules: Readonly<
     return [gather(x, indices, rowsOf(x), [1, ...shapeOf(x).dims.slice(1)])];
   },
   scatter: (builder) => {
-    const x = builder.pick(['f32', 's32', 'u32'], 1);
+    const x = builder.pick(numbers, 1);
     const { type, dims } = shapeOf(x);
     const count = 1 + builder.draw(3);
     const indices = builder.like(arrayShape('s32', [count]));

@@ -16,12 +16,7 @@ import { typesOf } from '../../src/hlo/ops.ts';
 import { users } from '../../src/hlo/traverse.ts';
 import { paddedSize, windowPositions } from '../../src/hlo/window.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import {
-  computedTypes,
-  coreTypes,
-  type ElementType,
-  elementTypes,
-} from '../../src/numerics/element-type.ts';
+import { type ElementType, elementTypes, leastOf } from '../../src/numerics/element-type.ts';
 import { type Literal, literal } from '../../src/numerics/literal.ts';
 import { bits, type Key, stream, uniform } from '../../src/numerics/random.ts';
 import {
@@ -36,6 +31,7 @@ import { algebraRules } from './algebra-programs.ts';
 import { collectiveRules } from './collective-programs.ts';
 import { controlRules } from './control-programs.ts';
 import { indexedRules } from './indexed-programs.ts';
+import { floats, ieeeFloats, numbers } from './type-lists.ts';
 
 export interface ProgramOptions {
   /**
@@ -161,11 +157,6 @@ interface Builder {
 }
 
 const allTypes: readonly ElementType[] = ['f32', 'bf16', 's32', 'u32', 'pred'];
-const numbers: readonly ElementType[] = [
-  ...(['f32', 'bf16', 's32', 'u32'] as const),
-  ...computedTypes.filter((type) => !coreTypes.includes(type)),
-];
-const floats: readonly ElementType[] = ['f32', 'bf16'];
 
 /** Opcodes that are drawn by default: those of which cores run programs. */
 const drawnOpcodes = (): readonly Opcode[] =>
@@ -328,9 +319,14 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   },
   convert: (builder) => [b.convert(builder.pick(), anyType(builder))],
   'bitcast-convert': (builder) => {
-    const words = ['f32', 's32', 'u32'] as const;
-    const target = at([...words, 'u8', 'bf16'] as const, builder.draw(5));
-    return [b.bitcastConvert(builder.pick(words), target)];
+    const operand = builder.pick(numbers);
+    const width = elementTypes[shapeOf(operand).type].bits;
+    const known = ['u8', 'bf16', ...builder.options.types] as const;
+    const targets = numbers.filter(
+      (type) => known.includes(type) && width % elementTypes[type].bits === 0,
+    );
+    if (targets.length === 0) return [];
+    return [b.bitcastConvert(operand, at(targets, builder.draw(targets.length)))];
   },
   broadcast: (builder) => {
     const operand = builder.pick();
@@ -521,7 +517,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   fusion: (builder) => [fusionOf(builder)],
   'reduce-precision': (builder) => {
     const format = { exponentBits: 1 + builder.draw(8), mantissaBits: builder.draw(24) };
-    return [b.reducePrecision(builder.pick(floats), format)];
+    return [b.reducePrecision(builder.pick(ieeeFloats), format)];
   },
   ...controlRules,
   ...collectiveRules,
@@ -647,12 +643,6 @@ function precisionOf(builder: Builder): Precision {
 function initOf(builder: Builder, type: ElementType, body: HloComputation): HloInstruction {
   if (!builder.options.isPlain) return builder.like(arrayShape(type, []));
   return b.scalar(type, body === b.maximizer(type) ? leastOf(type) : 0);
-}
-
-/** Returns the least value of a type. As an operand of `maximum`, it never changes the result. */
-function leastOf(type: ElementType): number {
-  if (type === 's32') return -(2 ** 31);
-  return type === 'u32' || type === 'pred' ? 0 : Number.NEGATIVE_INFINITY;
 }
 
 /**
