@@ -21,26 +21,38 @@ const programsMax = 4;
 /** How many random programs are drawn to find them. */
 const drawsMax = 24;
 
-/**
- * Reasons why no random program has an instruction of an opcode with some element type, besides that
- * our verifier refuses the type. A reason holds for the opcodes of its list.
- */
-const notDrawn: readonly (readonly [why: string, opcodes: readonly Opcode[]])[] = [
-  [
-    'between replicas: XLA on one device cannot run it (test/hlo/collective.test.ts has 8)',
-    [
+/** A reason why no random program has an instruction of some opcodes with some element types. */
+interface NotDrawn {
+  readonly why: string;
+  readonly opcodes: readonly Opcode[];
+  /** Default: all element types. */
+  readonly types?: readonly ElementType[];
+}
+
+/** Reasons besides this one: our verifier refuses the type. */
+const notDrawn: readonly NotDrawn[] = [
+  {
+    why: 'between replicas: XLA on one device cannot run it (test/hlo/collective.test.ts has 8)',
+    opcodes: [
       ...(['all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all'] as const),
       ...(['collective-permute', 'collective-broadcast', 'replica-id', 'partition-id'] as const),
     ],
-  ],
-  ['moves tokens, not arrays', ['after-all']],
-  [
-    'adds in another order than XLA, which may give results that are far apart',
-    [
+  },
+  { why: 'moves tokens, not arrays', opcodes: ['after-all'] },
+  {
+    why: 'adds in another order than XLA, which may give results that are far apart',
+    opcodes: [
       ...(['batch-norm-training', 'batch-norm-inference', 'batch-norm-grad'] as const),
       ...(['cholesky', 'triangular-solve'] as const),
     ],
-  ],
+  },
+  {
+    why: 'the computations of random programs add, which pred does not',
+    opcodes: ['select-and-scatter', 'scatter', 'call', 'while', 'map', 'fusion'],
+    types: ['pred'],
+  },
+  { why: 'not drawn: the bits of a pred', opcodes: ['bitcast-convert'], types: ['pred'] },
+  { why: 'the opcode does not take the type', opcodes: ['iota'], types: ['pred'] },
 ];
 
 /** Compares the programs of one cell with XLA. Returns undefined if XLA does not run a program. */
@@ -69,8 +81,10 @@ async function cellOf(
   judge: Judge,
   seed: number,
 ): Promise<Outcome | undefined> {
-  const [why] = notDrawn.find(([, list]) => list.includes(opcode)) ?? [];
-  if (why !== undefined) return { kind: 'not compared', why };
+  const reason = notDrawn.find(
+    ({ opcodes: list, types = [type] }) => list.includes(opcode) && types.includes(type),
+  );
+  if (reason !== undefined) return { kind: 'not compared', why: reason.why };
   if (definitionOf(opcode).accepts?.includes(type) === false || isRefused(opcode, type, seed)) {
     return { kind: 'not compared', why: 'the opcode does not take the type' };
   }

@@ -31,7 +31,7 @@ import { algebraRules } from './algebra-programs.ts';
 import { collectiveRules } from './collective-programs.ts';
 import { controlRules } from './control-programs.ts';
 import { indexedRules } from './indexed-programs.ts';
-import { floats, ieeeFloats, numbers } from './type-lists.ts';
+import { ieeeFloats, numbers } from './type-lists.ts';
 
 export interface ProgramOptions {
   /**
@@ -526,7 +526,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
 };
 
 function fusionOf(builder: Builder): HloInstruction {
-  const first = builder.pick(floats);
+  const first = builder.pick(numbers);
   const { type, dims } = shapeOf(first);
   const operands = [first, builder.like(arrayShape(type, dims))];
   const [x, y] = operands.map((it, i) => b.parameter(i, shapeOf(it)));
