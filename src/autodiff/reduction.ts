@@ -1,16 +1,24 @@
 import {
   add,
   adder,
+  and,
   broadcast,
   compare,
+  computation,
   convert,
   divide,
+  full,
+  getTupleElement,
   greaterOrEqual,
+  not,
+  or,
   pad,
+  parameter,
   reduceWindow,
   scalar,
   select,
   selectAndScatter,
+  tuple,
   windowDimension,
 } from '../hlo/build.ts';
 import type {
@@ -19,10 +27,12 @@ import type {
   Opcode,
   Reduce,
   ReduceWindow,
+  SelectAndScatter,
   WindowDimension,
 } from '../hlo/instruction.ts';
+import { inlined } from '../hlo/traverse.ts';
 import { at } from '../numerics/assert.ts';
-import { elementCount } from '../numerics/shape.ts';
+import { arrayShape, elementCount } from '../numerics/shape.ts';
 import { filled, like } from './fill.ts';
 import { arrayOf, type Contribution, noDerivative, operand, toOperands } from './rule.ts';
 import { dilated, indices, sumOver } from './shape.ts';
@@ -87,6 +97,7 @@ function total(x: HloInstruction): HloInstruction {
  * rule throws `bad-program`.
  */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
+  if (it.operands.length > 2) throw noDerivative(it, 'it folds several arrays');
   return toOperands(
     it,
     () => reduceWindowByInput(it, ct),
@@ -97,7 +108,7 @@ export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribu
 }
 
 function reduceWindowByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
-  if (elementCount(it.shape) === 0) return filled(operand(it, 0), 0);
+  if (elementCount(arrayOf(it)) === 0) return filled(operand(it, 0), 0);
   switch (combinerOf(it.body)) {
     case 'add':
       return windowSumByInput(it, ct);
@@ -118,7 +129,7 @@ function windowSumByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction 
   const low = it.window.map((w) => dilated(w.size, w.windowDilation) - 1 - w.padLow);
   const high = it.window.map((w, d) => {
     const base = dilated(at(dims, d), w.baseDilation) + dilated(w.size, w.windowDilation) - 1;
-    return base - dilated(at(it.shape.dims, d), w.stride) - at(low, d);
+    return base - dilated(at(arrayOf(it).dims, d), w.stride) - at(low, d);
   });
   const interior = it.window.map((w) => w.stride - 1);
   const zero = scalar(type, 0);
@@ -139,12 +150,51 @@ function transposedWindow(w: WindowDimension): WindowDimension {
  * `bad-program` if the window or the array is dilated. [XLA, SelectAndScatter]
  */
 function windowMaxByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
-  const { type } = it.shape;
+  const { type } = arrayOf(it);
   if (it.window.some((w) => w.baseDilation !== 1 || w.windowDilation !== 1)) {
     throw noDerivative(it, 'a maximum over a dilated window');
   }
   const [select, scatter] = [greaterOrEqual(type), adder(type)];
   return selectAndScatter(operand(it, 0), ct, scalar(type, 0), it.window, select, scatter);
+}
+
+/**
+ * Returns the cotangents of the source and of the initial value of a select-and-scatter that adds.
+ * The operand gets none, because it only says where the elements of the source go.
+ */
+export function selectAndScatterRule(it: SelectAndScatter, ct: HloInstruction): Contribution[] {
+  if (combinerOf(it.scatter) !== 'add') {
+    throw noDerivative(it, `${it.scatter.name} is not a sum`);
+  }
+  return toOperands(
+    it,
+    undefined,
+    () => selectedIn(it, ct),
+    () => sumOver(ct, indices(arrayOf(ct).dims)),
+  );
+}
+
+/**
+ * Returns, for each window of a select-and-scatter, the element of `values` at the position that is
+ * selected in the operand. A window of nothing but padding gets 0. Three arrays are folded together:
+ * the operand, `values`, and a pred that is true for elements and false for padding.
+ */
+function selectedIn(it: SelectAndScatter, values: HloInstruction): HloInstruction {
+  const x = operand(it, 0);
+  const { type, dims } = arrayOf(x);
+  const types = [type, type, 'pred'] as const;
+  const [a, aValue, aCounts, b, bValue, bCounts] = [...types, ...types].map((of, i) =>
+    parameter(i, arrayShape(of, [])),
+  );
+  const isBetter = inlined(it.select, [a!, b!]);
+  const keeps = and(aCounts!, or(not(bCounts!), isBetter));
+  const chosen = [select(keeps, a!, b!), select(keeps, aValue!, bValue!), or(aCounts!, bCounts!)];
+  const parameters = [a!, aValue!, aCounts!, b!, bValue!, bCounts!];
+  const body = computation(`selected_by_${it.select.name}`, parameters, tuple(chosen));
+  const inits = types.map((of) => scalar(of, 0));
+  const folded = reduceWindow([x, values, full('pred', dims, 1)], inits, it.window, body);
+  const found = getTupleElement(folded, 1);
+  return select(getTupleElement(folded, 2), found, filled(found, 0));
 }
 
 /**

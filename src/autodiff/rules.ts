@@ -34,7 +34,7 @@ import { dynamicSliceRule, dynamicUpdateSliceRule } from './indexed.ts';
 import { choleskyRule, triangularSolveRule } from './linear-algebra.ts';
 import { batchNormRule, batchNormTrainingRule } from './normalization.ts';
 import { sortRule, topkRule } from './ordering.ts';
-import { reduceRule, reduceWindowRule } from './reduction.ts';
+import { reduceRule, reduceWindowRule, selectAndScatterRule } from './reduction.ts';
 import { type Contribution, type Derivative, operand, toOperands } from './rule.ts';
 import {
   broadcastRule,
@@ -153,7 +153,7 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   convolution: { rule: convolutionRule },
   reduce: { rule: reduceRule },
   'reduce-window': { rule: reduceWindowRule },
-  'select-and-scatter': { none: 'it is itself the derivative of a reduce-window' },
+  'select-and-scatter': { rule: selectAndScatterRule },
 
   'rng-bit-generator': bits,
   'all-reduce': { rule: allReduceRule },

@@ -51,7 +51,10 @@ export function savedLoop(
   return isFloat.map((hasOne) => (hasOne ? left.shift() : undefined));
 }
 
-/** Returns a loop whose value is the value of the given loop, the saved values, and a counter. */
+/**
+ * Returns a loop whose value is the value of the given loop, the saved values, and a counter. Its own
+ * counter ends the loop, so that the number of its trips is known for second derivatives.
+ */
 function savingLoop(it: While, count: number, shapes: readonly ArrayShape[]): While {
   const rows = shapes.map(({ type, dims }) => zerosOf(arrayShape(type, [count, ...dims])));
   const init = tuple([operand(it, 0), tuple(rows), scalar('s32', 0)]);
@@ -62,11 +65,8 @@ function savingLoop(it: While, count: number, shapes: readonly ArrayShape[]): Wh
     withRow(all, trip, at(leaves, n)),
   );
   const next = [inlined(it.body, [value]), tuple(saved), add(trip, scalar('s32', 1))];
-  return whileLoop(
-    init,
-    named(it.condition, seen, inlined(it.condition, [getTupleElement(seen, 0)])),
-    named(it.body, whole, tuple(next)),
-  );
+  const isMore = compare('LT', getTupleElement(seen, 2), scalar('s32', count));
+  return whileLoop(init, named(it.condition, seen, isMore), named(it.body, whole, tuple(next)));
 }
 
 interface Backward {

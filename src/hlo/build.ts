@@ -466,16 +466,18 @@ export function reduceMax(x: HloInstruction, dimensions: readonly number[]): Red
 }
 
 /**
- * Folds the elements of each window of x with `body`, starting from `init`. The windows also cover
- * the padding of x, which `window` describes.
+ * Folds the elements of each window of the inputs with `body`, starting from the initial values. The
+ * windows also cover the padding of the inputs, which `window` describes. With one input, the result
+ * is an array; with several inputs, it is a tuple.
  */
 export function reduceWindow(
-  x: HloInstruction,
-  init: HloInstruction,
+  inputs: HloInstruction | readonly HloInstruction[],
+  inits: HloInstruction | readonly HloInstruction[],
   window: readonly WindowDimension[],
   body: HloComputation,
 ): ReduceWindow {
-  return make<ReduceWindow>({ opcode: 'reduce-window', operands: [x, init], window, body });
+  const operands = [...listOf(inputs), ...listOf(inits)];
+  return make<ReduceWindow>({ opcode: 'reduce-window', operands, window, body });
 }
 
 /**

@@ -15,7 +15,7 @@ import { postOrder } from '../../src/hlo/traverse.ts';
 import { literal, valuesOf } from '../../src/numerics/literal.ts';
 import { type ArrayShape, arrayShape, elementCount, product } from '../../src/numerics/shape.ts';
 import { matricesOf, multiplied, transposed } from '../hlo/linear-algebra-f64.ts';
-import { gradientError, spreadValues, weighted } from './check.ts';
+import { gradientError, slopeOf, spreadValues, weighted } from './check.ts';
 import type { Values } from './interpret.ts';
 
 const sizes = fc.record({
@@ -27,6 +27,20 @@ const sizes = fc.record({
 
 function f32(i: number, dims: readonly number[]): Parameter {
   return b.parameter(i, arrayShape('f32', dims));
+}
+
+/**
+ * Expects derivatives to equal central differences within `error`, and second derivatives to equal
+ * those of the derivatives within 100 times as much.
+ */
+function expectGradients(
+  loss: HloInstruction,
+  wrt: readonly HloInstruction[],
+  leaves: ReadonlyMap<HloInstruction, Values>,
+  error: number,
+): void {
+  expect(gradientError(loss, wrt, leaves)).toBeLessThan(error);
+  expect(gradientError(slopeOf(loss, wrt), wrt, leaves)).toBeLessThan(100 * error);
 }
 
 describe('the derivative of a Cholesky decomposition', () => {
@@ -41,7 +55,7 @@ describe('the derivative of a Cholesky decomposition', () => {
           ),
         );
         const loss = weighted(cholesky(a, isLower), seed);
-        expect(gradientError(loss, [a], new Map([[a, values]]))).toBeLessThan(1e-6);
+        expectGradients(loss, [a], new Map([[a, values]]), 1e-6);
       }),
     );
   });
@@ -72,7 +86,7 @@ describe('the derivative of a triangular solve', () => {
           [right, spreadValues(product(bDims), seed + 1)],
         ]);
         const loss = weighted(triangularSolve(a, right, given), seed);
-        expect(gradientError(loss, [a, right], leaves)).toBeLessThan(1e-5);
+        expectGradients(loss, [a, right], leaves, 1e-5);
       }),
     );
   });
@@ -120,7 +134,7 @@ describe('the derivative of a batch norm', () => {
             (sum, part) => b.add(sum, part),
             b.scalar('f32', 0),
           );
-          expect(gradientError(loss, parameters, leaves)).toBeLessThan(1e-6);
+          expectGradients(loss, parameters, leaves, 1e-6);
         },
       ),
       { numRuns: 200 },
@@ -181,7 +195,7 @@ describe('the derivative of a batch norm', () => {
         ];
         const options = { epsilon, featureIndex };
         const y = batchNormInference(x, { scale, offset }, { mean, variance }, options);
-        expect(gradientError(weighted(y, seed), parameters, leaves)).toBeLessThan(1e-6);
+        expectGradients(weighted(y, seed), parameters, leaves, 1e-6);
       }),
     );
   });
@@ -202,7 +216,7 @@ describe('the derivative of a batch norm', () => {
         const it = batchNormGrad(x, scale, { mean, variance }, ct, { epsilon, featureIndex });
         const parts = [0, 1, 2].map((i) => weighted(b.getTupleElement(it, i), seed + i));
         const loss = b.add(b.add(parts[0]!, parts[1]!), parts[2]!);
-        expect(gradientError(loss, parameters, leaves)).toBeLessThan(1e-5);
+        expectGradients(loss, parameters, leaves, 1e-5);
       }),
     );
   });

@@ -1,5 +1,5 @@
 import { gradient } from '../../src/autodiff/gradient.ts';
-import { constant, convert, multiply, reduceSum } from '../../src/hlo/build.ts';
+import { add, constant, convert, multiply, reduceSum } from '../../src/hlo/build.ts';
 import type { HloInstruction } from '../../src/hlo/instruction.ts';
 import { literal } from '../../src/numerics/literal.ts';
 import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
@@ -35,6 +35,19 @@ export function weighted(y: HloInstruction, seed = 1): HloInstruction {
     product,
     shape.dims.map((_, d) => d),
   );
+}
+
+/**
+ * Returns a number that depends on the gradient of `loss`: the sum of the weighted derivatives. Its
+ * gradient has second derivatives of `loss`.
+ */
+export function slopeOf(
+  loss: HloInstruction,
+  wrt: readonly HloInstruction[],
+  seed = 1,
+): HloInstruction {
+  const parts = gradient(loss, wrt).map((it, i) => weighted(it, seed + 17 * i + 5));
+  return parts.reduce((sum, part) => add(sum, part));
 }
 
 /**

@@ -10,7 +10,13 @@ import type {
 } from '../../src/hlo/instruction.ts';
 import { postOrder } from '../../src/hlo/traverse.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
-import { type ArrayShape, isArray, product, stridesOf } from '../../src/numerics/shape.ts';
+import {
+  type ArrayShape,
+  isArray,
+  product,
+  stridesOf,
+  type TupleShape,
+} from '../../src/numerics/shape.ts';
 import { batchNormF64 } from '../hlo/batch-norm-f64.ts';
 import { choleskyF64, matricesOf, solveF64, transposed } from '../hlo/linear-algebra-f64.ts';
 import { erfF64 } from '../numerics/erf-f64.ts';
@@ -191,6 +197,7 @@ function compute(
       const whole = it.operands[0]!;
       if (whole.opcode === 'batch-norm-training' || whole.opcode === 'batch-norm-grad')
         return normOf(whole, results)[it.index]!;
+      if (whole.opcode === 'reduce-window') return foldedWindows(whole, it.index, results);
       if (whole.opcode === 'tuple' || whole.opcode === 'all-reduce')
         return results.get(whole.operands[it.index]!)!;
       throw new Error(`no element of ${whole.opcode}`);
@@ -311,6 +318,29 @@ function place(w: WindowDimension, position: number, offset: number): number {
 function windowOf(it: ReduceWindow | SelectAndScatter, at: readonly number[]): number[][] {
   const sizes = it.window.map(({ size }) => size);
   return indicesOf(sizes).map((o) => o.map((n, d) => place(it.window[d]!, at[d]!, n)));
+}
+
+/** Returns one result of a reduce-window of several arrays. */
+function foldedWindows(
+  it: ReduceWindow,
+  index: number,
+  results: ReadonlyMap<HloInstruction, Values>,
+): Values {
+  const count = it.operands.length / 2;
+  const all = it.operands.map((x) => results.get(x)!);
+  const inits = all.slice(count).map(([init]) => init!);
+  const { dims } = it.operands[0]!.shape as ArrayShape;
+  const { elements } = it.shape as TupleShape;
+  return indicesOf((elements[index] as ArrayShape).dims).map((at) => {
+    const folded = windowOf(it, at).reduce((sums, i) => {
+      const inside = isInside(i, dims);
+      const next = inits.map((init, n) => (inside ? all[n]![flat(dims, i)]! : init));
+      const given = sums.concat(next);
+      const leaves = new Map(it.body.parameters.map((p, n) => [p as HloInstruction, [given[n]!]]));
+      return it.body.root.operands.map((x) => interpret(x, leaves)[0]!);
+    }, inits);
+    return folded[index]!;
+  });
 }
 
 function scattered(

@@ -498,7 +498,7 @@ describe('reductions', () => {
         const visit = (position: readonly number[]): void => {
           const d = position.length;
           if (d < dims.length) {
-            for (let p = 0; p < found.shape.dims[d]!; p++) visit([...position, p]);
+            for (let p = 0; p < (found.shape as ArrayShape).dims[d]!; p++) visit([...position, p]);
             return;
           }
           const starts = position.map((p, i) => p * window[i]!.stride);

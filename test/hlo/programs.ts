@@ -443,14 +443,8 @@ const rules: Readonly<Record<Opcode, Rule>> = {
       const body = bodyOf(builder, type);
       return [b.reduce(first, initOf(builder, type, body), dimensions, body)];
     }
-    const second = builder.pick();
-    const other = sameSize(first, second) ? second : first;
-    const scalars = [first, other].map((it) => arrayShape(shapeOf(it).type, []));
-    const inits = scalars.map((shape, i) => {
-      if (!builder.options.isPlain) return builder.like(shape);
-      return b.scalar(shape.type, i === 0 ? leastOf(shape.type) : 0);
-    });
-    const result = b.reduce([first, other], inits, dimensions, greaterPair(builder, scalars));
+    const { inputs, inits, body } = pairOf(builder, first);
+    const result = b.reduce(inputs, inits, dimensions, body);
     return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
   },
   'reduce-window': (builder) => {
@@ -458,8 +452,13 @@ const rules: Readonly<Record<Opcode, Rule>> = {
     const { type, dims } = shapeOf(operand);
     const window = dims.map((size) => windowOf(builder, size, true));
     if (windowWork(dims, window) > 4096) return [];
-    const body = bodyOf(builder, type);
-    return [b.reduceWindow(operand, initOf(builder, type, body), window, body)];
+    if (builder.draw(3) < 2) {
+      const body = bodyOf(builder, type);
+      return [b.reduceWindow(operand, initOf(builder, type, body), window, body)];
+    }
+    const { inputs, inits, body } = pairOf(builder, operand);
+    const result = b.reduceWindow(inputs, inits, window, body);
+    return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
   },
   'select-and-scatter': (builder) => {
     const operand = builder.pick(numbers);
@@ -640,6 +639,25 @@ function precisionOf(builder: Builder): Precision {
  * Returns an initial value for a reduction with the given body. If the option `isPlain` is true,
  * the initial value changes no result: it is 0 for a sum, and the least value for a maximum.
  */
+/** Returns two arrays that are folded together: the greatest element of the first, and its partner. */
+function pairOf(
+  builder: Builder,
+  first: HloInstruction,
+): {
+  readonly inputs: readonly HloInstruction[];
+  readonly inits: readonly HloInstruction[];
+  readonly body: HloComputation;
+} {
+  const second = builder.pick();
+  const inputs = [first, sameSize(first, second) ? second : first];
+  const scalars = inputs.map((it) => arrayShape(shapeOf(it).type, []));
+  const inits = scalars.map((shape, i) => {
+    if (!builder.options.isPlain) return builder.like(shape);
+    return b.scalar(shape.type, i === 0 ? leastOf(shape.type) : 0);
+  });
+  return { inputs, inits, body: greaterPair(builder, scalars) };
+}
+
 function initOf(builder: Builder, type: ElementType, body: HloComputation): HloInstruction {
   if (!builder.options.isPlain) return builder.like(arrayShape(type, []));
   return b.scalar(type, body === b.maximizer(type) ? leastOf(type) : 0);

@@ -33,7 +33,11 @@ export const reduction: Lowerings<'reduce' | 'reduce-window' | 'select-and-scatt
     },
   },
   'reduce-window': {
-    loop: { element: windowReduced, refusal: (it, { ofBody }) => ofBody(it.body) },
+    loop: {
+      element: windowReduced,
+      refusal: (it, { ofBody }) =>
+        it.operands.length > 2 ? 'windows of several arrays' : ofBody(it.body),
+    },
   },
   'select-and-scatter': {
     loop: {
@@ -76,13 +80,14 @@ function windowReduced(it: ReduceWindow, point: Point, to: ElementWriter): Value
   const init = to.valueOf(at(it.operands, 1), []);
   const element = (offsets: readonly Affine[]): Value =>
     to.spread(input, windowPlaces(it.window, point, offsets), () => init);
+  const shape = arrayOf(it);
   const sizes = it.window.map(({ size }) => size);
   if (product(sizes) <= unrolledPositions) {
     const folded = positions(sizes).reduce(
       (sum, offsets) => at(to.apply(it.body, [sum, element(offsets.map(constant))]), 0),
       init,
     );
-    return rounded(to, it.shape.type, folded);
+    return rounded(to, shape.type, folded);
   }
   const [value] = to.fold({
     it,
@@ -91,9 +96,9 @@ function windowReduced(it: ReduceWindow, point: Point, to: ElementWriter): Value
     inits: [init],
     body: it.body,
     elements: (offsets) => [element(offsets)],
-    of: elementCount(it.shape) * product(sizes),
+    of: elementCount(shape) * product(sizes),
   });
-  return rounded(to, it.shape.type, value!);
+  return rounded(to, shape.type, value!);
 }
 
 function rounded({ lanes }: ElementWriter, type: ElementType, value: Value): Value {

@@ -1,7 +1,13 @@
 import { at } from '../../numerics/assert.ts';
 import type { Scalar } from '../../numerics/element-type.ts';
 import { type Literal, literalFrom, scalarAt, scalarsOf } from '../../numerics/literal.ts';
-import { elementCount, otherDimensions, stridesOf } from '../../numerics/shape.ts';
+import {
+  elementCount,
+  isArray,
+  leafShapes,
+  otherDimensions,
+  stridesOf,
+} from '../../numerics/shape.ts';
 import type { Reduce, ReduceWindow, SelectAndScatter, WindowDimension } from '../instruction.ts';
 import { windowElement } from '../window.ts';
 import { forEachIndex, offsetsAlong } from './value.ts';
@@ -44,26 +50,27 @@ export function reduceOf(
 }
 
 /**
- * Evaluates a reduce-window. Padding has the initial value, as in StableHLO. So have the gaps that
- * dilation makes between elements of the input.
+ * Evaluates a reduce-window of one or more inputs. Padding has the initial values, as in StableHLO.
+ * So have the gaps that dilation makes between elements of an input.
  */
 export function reduceWindowOf(
   it: ReduceWindow,
-  input: Literal,
-  init: Literal,
+  operands: readonly Literal[],
   body: ScalarBody,
-): Literal {
-  const numbers = scalarsOf(input);
-  const first = scalarAt(init, 0);
-  const results: Scalar[] = [];
-  forEachIndex(it.shape.dims, (position) => {
-    let sum = first;
-    forEachInWindow(it.window, position, input.shape.dims, (place) => {
-      sum = body(sum, place < 0 ? first : numbers[place]!)[0]!;
+): readonly Literal[] {
+  const inputs = operands.slice(0, operands.length / 2);
+  const inits = operands.slice(inputs.length).map((init) => scalarAt(init, 0));
+  const numbers = inputs.map(scalarsOf);
+  const shapes = leafShapes(it.shape).filter(isArray);
+  const results: (readonly Scalar[])[] = [];
+  forEachIndex(at(shapes, 0).dims, (position) => {
+    let sums: readonly Scalar[] = inits;
+    forEachInWindow(it.window, position, at(inputs, 0).shape.dims, (place) => {
+      sums = body(...sums, ...(place < 0 ? inits : numbers.map((values) => values[place]!)));
     });
-    results.push(sum);
+    results.push(sums);
   });
-  return literalFrom(it.shape, (i) => results[i]!);
+  return shapes.map((shape, n) => literalFrom(shape, (i) => at(at(results, i), n)));
 }
 
 /**

@@ -40,11 +40,12 @@ export interface Reduce extends InstructionBase<'reduce', Shape> {
 }
 
 /**
- * Folds the elements of each window of the input with `body`, in row-major order, starting from the
- * initial value. Operands: the input, the scalar initial value. Padding elements have the initial
- * value too.
+ * Folds the elements of each window of n inputs with `body`, in row-major order, starting from the
+ * initial values. Operands: the n inputs, then n scalar initial values. Padding elements have the
+ * initial value of their input too. `body` is as that of a {@link Reduce}. If n is 1, the result is
+ * an array; otherwise it is a tuple of n arrays.
  */
-export interface ReduceWindow extends InstructionBase<'reduce-window'> {
+export interface ReduceWindow extends InstructionBase<'reduce-window', Shape> {
   readonly window: readonly WindowDimension[];
   readonly body: HloComputation;
 }
@@ -86,8 +87,10 @@ const reduceWindow: Definition<ReduceWindow> = {
   attributes: [windowAttribute(), field('to_apply', 'body', callee)],
   bodies: ({ body }) => [body],
   infer: reduceWindowShape,
-  evaluate: (it, [input, init], run) =>
-    reduceWindowOf(it, literalOf(input!), literalOf(init!), run.scalar(it.body)),
+  evaluate: (it, operands, run) => {
+    const results = reduceWindowOf(it, operands.map(literalOf), run.scalar(it.body));
+    return results.length === 1 ? at(results, 0) : results;
+  },
 };
 
 const selectAndScatter: Definition<SelectAndScatter> = {
@@ -113,6 +116,19 @@ export const reductionDefinitions: DefinitionsOf<Reduction> = {
 };
 
 function reduceShape(it: Draft<Reduce>): Shape {
+  const inputs = foldedInputs(it);
+  const first = at(inputs, 0);
+  expectDistinct(it, it.dimensions, first.dims.length, 'dimensions');
+  const dims = first.dims.filter((_, d) => !it.dimensions.includes(d));
+  return oneOrTuple(inputs.map(({ type }) => arrayShape(type, dims)));
+}
+
+function reduceWindowShape(it: Draft<ReduceWindow>): Shape {
+  return oneOrTuple(foldedInputs(it).map((input) => windowedShape(it, input, it.window)));
+}
+
+/** Checks the inputs, the initial values and the body of a fold. Returns the shapes of the inputs. */
+function foldedInputs(it: Draft<Reduce | ReduceWindow>): readonly ArrayShape[] {
   const n = it.operands.length / 2;
   expect(it, Number.isInteger(n) && n > 0, 'as many initial values as inputs, at least one');
   const inputs = it.operands.slice(0, n).map((_, i) => arrayOperand(it, i));
@@ -123,19 +139,8 @@ function reduceShape(it: Draft<Reduce>): Shape {
     const fits = sameShape(arrayOperand(it, n + i), at(scalars, i));
     expect(it, fits, "scalar initial values of the inputs' types");
   }
-  expectDistinct(it, it.dimensions, first.dims.length, 'dimensions');
   expectSignature(it, it.body, [...scalars, ...scalars], oneOrTuple(scalars));
-  const dims = first.dims.filter((_, d) => !it.dimensions.includes(d));
-  return oneOrTuple(inputs.map(({ type }) => arrayShape(type, dims)));
-}
-
-function reduceWindowShape(it: Draft<ReduceWindow>): Shape {
-  expectOperands(it, 2);
-  const input = arrayOperand(it, 0);
-  const scalar = arrayShape(input.type, []);
-  expect(it, sameShape(arrayOperand(it, 1), scalar), 'a scalar initial value');
-  expectSignature(it, it.body, [scalar, scalar], scalar);
-  return windowedShape(it, input, it.window);
+  return inputs;
 }
 
 function windowedShape(
