@@ -7,7 +7,10 @@
  *    XLA's parser must accept each text. XLA prints the parsed module as a second text. Our parser
  *    must accept this second text. `evaluate` must give the same bits for both texts.
  * 2. XLA's CPU backend runs the program. Its results must equal those of `evaluate`: integers
- *    exactly, f32 to 1e-5 of the largest element, bf16 to 2^-7 of it.
+ *    exactly, f32 to 1e-5 of the largest element, floats of at most 16 bits to one unit in its last
+ *    place. Known differences, each with its reason, are counted.
+ *
+ * With `--tally`, the programs are a few of each opcode and each element type (xla/tally.ts).
  *
  *   python3 -m venv xla && xla/bin/pip install jax==0.10.2
  *   npm run compile && node dist/scripts/xla-check.js --python xla/bin/python --programs 2000

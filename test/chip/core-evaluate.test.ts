@@ -201,6 +201,7 @@ const others: readonly Opcode[] = [
   'select-and-scatter',
   'rng-bit-generator',
   'all-reduce',
+  'fusion',
 ];
 const pure = [...unaryOpcodes, ...binaryOpcodes, ...others].filter((it) => it !== 'all-reduce');
 
