@@ -1,13 +1,16 @@
 import type { HloModule } from '../hlo/instruction.ts';
 import { verify } from '../hlo/verify.ts';
 import type { Executable, Instruction } from '../isa/executable.ts';
+import { PodError } from '../numerics/error.ts';
+import { isArray, leafShapes } from '../numerics/shape.ts';
 import { hbmUsableBytesPerCore } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 import { type Assignment, assign } from './assign.ts';
 import type { FusedLoop } from './codegen/fused-loop.ts';
-import { programBytes } from './hbm.ts';
+import { paddedBytes, programBytes } from './hbm.ts';
 import { type LoopChecks, type Lowered, lower } from './lower.ts';
 import { bucketBytesDefault } from './passes/all-reduce.ts';
+import { rematerialize } from './passes/rematerialize.ts';
 import { type Pass, passes } from './passes.ts';
 import type { Program } from './program.ts';
 import { schedule } from './schedule.ts';
@@ -35,6 +38,11 @@ export interface CompileOptions {
    * aborted step can run again. The new value then has a buffer of its own.
    */
   readonly keepPrevious?: boolean;
+  /**
+   * When values are computed a second time instead of being kept in HBM: `auto`, the default, only in
+   * a program that would not fit otherwise; `always` wherever it saves HBM; `never`.
+   */
+  readonly remat?: 'auto' | 'always' | 'never';
   /** Called with the module after each pass. */
   readonly listener?: (pass: Pass, module: HloModule) => void;
 }
@@ -50,11 +58,66 @@ export function compileWith(
   module: HloModule,
   options: CompileOptions,
 ): Executable {
+  const { remat = 'auto', hbmLimitBytes = hbmUsableBytesPerCore } = options;
   const optimized = optimize(module, options, codegen);
-  const lowered = lower(optimized, schedule(optimized.entry), codegen);
+  const place = (ready: HloModule): Executable => placed(codegen, ready, options, hbmLimitBytes);
+  const recomputing = (limitBytes: number): HloModule =>
+    recomputed(optimized, limitBytes, options.listener);
+  if (remat === 'always') return place(recomputing(0));
+  if (remat === 'never') return place(optimized);
+  const attempts = [
+    () => place(optimized),
+    () => place(recomputing(hbmLimitBytes - keptBytes(optimized))),
+  ];
+  for (const attempt of attempts) {
+    const executable = ifItFits(attempt);
+    if (executable !== undefined) return executable;
+  }
+  return place(recomputing(0));
+}
+
+/** Returns what `work` returns; undefined if the program does not fit into HBM. */
+function ifItFits(work: () => Executable): Executable | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof PodError && error.code === 'out-of-hbm') return undefined;
+    throw error;
+  }
+}
+
+/** Bytes in HBM that are in use during the whole program: its parameters. */
+function keptBytes({ entry }: HloModule): number {
+  const shapes = entry.parameters.flatMap(({ shape }) => leafShapes(shape)).filter(isArray);
+  return shapes.reduce((sum, shape) => sum + paddedBytes(shape), 0);
+}
+
+/** Runs the pass `rematerialize`, which is the last one. */
+function recomputed(
+  optimized: HloModule,
+  limitBytes: number,
+  listener: CompileOptions['listener'],
+): HloModule {
+  const { module, recomputed: count } = rematerialize(optimized, limitBytes);
+  verify(module);
+  const does = `computes ${count} values a second time instead of keeping them in HBM`;
+  listener?.({ number: rematNumber, name: 'rematerialize', does, run: () => module }, module);
+  return module;
+}
+
+/** Number of the pass `rematerialize`: it follows the six that every program goes through. */
+const rematNumber = 7;
+
+function placed(
+  codegen: Codegen,
+  module: HloModule,
+  options: CompileOptions,
+  hbmLimitBytes: number,
+): Executable {
+  const lowered = lower(module, schedule(module.entry), codegen);
   const assignment = assign(lowered.program, {
     cores: options.cores,
-    hbmLimitBytes: options.hbmLimitBytes ?? hbmUsableBytesPerCore,
+    hbmLimitBytes,
     programBytes: programBytesOf(lowered.program),
     keepPrevious: options.keepPrevious ?? false,
   });

@@ -1,0 +1,97 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { inPlace, supports } from '../../src/compiler/codegen/supports.ts';
+import { compile } from '../../src/compiler/compile.ts';
+import { type CompileOptions, compileWith } from '../../src/compiler/pipeline.ts';
+import * as b from '../../src/hlo/build.ts';
+import { evaluate } from '../../src/hlo/evaluate.ts';
+import type { HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
+import type { Executable } from '../../src/isa/executable.ts';
+import { type Literal, scalarsOf } from '../../src/numerics/literal.ts';
+import { arrayShape } from '../../src/numerics/shape.ts';
+import { arbitraryModule } from '../hlo/programs.ts';
+import { interpret } from './interpret.ts';
+import { keepLoops } from './loops.ts';
+
+const mib = 2 ** 20;
+
+/**
+ * A program with the shape of a network: a chain of `layers` matmuls of [1024, 1024], each followed by
+ * a function of its elements, and then a chain back, which reads the results of all layers again.
+ */
+function chain(layers: number): HloModule {
+  const shape = arrayShape('f32', [1024, 1024]);
+  const [x, w] = [b.parameter(0, shape), b.parameter(1, shape)];
+  const saved: HloInstruction[] = [];
+  let it: HloInstruction = x;
+  for (let layer = 0; layer < layers; layer++) {
+    const product = b.matmul(it, w);
+    // Each layer has two values in memory that the way back reads: a product, and a function of it.
+    it = b.tanh(product);
+    saved.push(b.multiply(product, it));
+  }
+  for (const value of saved.toReversed()) it = b.add(b.matmul(it, w), value);
+  return b.module('chain', [x, w], it);
+}
+
+function compiled(module: HloModule, options: Partial<CompileOptions> = {}): Executable {
+  return compile(module, { cores: 1, ...options });
+}
+
+/** Returns the elements as text, in which −0 and +0 differ and all NaNs are equal. */
+function textOf(it: Literal): string {
+  return scalarsOf(it)
+    .map((value) => (Object.is(value, -0) ? '-0' : String(value)))
+    .join(' ');
+}
+
+describe('a second computation of values', () => {
+  test('keeps every bit of the results of random programs', () => {
+    fc.assert(
+      fc.property(arbitraryModule(), ({ module: given, inputs }) => {
+        const module = { ...given, aliases: [] };
+        const loops = keepLoops({ supports, inPlace });
+        const options = { cores: 1, replicas: 1, remat: 'always' } as const;
+        const { results } = interpret(compileWith(loops, module, options), loops.kept, [inputs]);
+        expect(results[0]!.map(textOf)).toEqual(evaluate(module, inputs).values.map(textOf));
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test('saves HBM in a chain whose values are read on the way back', () => {
+    const module = chain(8);
+    const [never, always] = (['never', 'always'] as const).map(
+      (remat) => compiled(module, { remat }).hbm.peak,
+    );
+    expect(never! / mib).toBeGreaterThan(60);
+    expect(always! / never!).toBeLessThan(0.7);
+  });
+
+  test('makes a program fit that would not fit, and not more than it needs', () => {
+    const module = chain(8);
+    const peak = compiled(module, { remat: 'never' }).hbm.peak;
+    const least = compiled(module, { remat: 'always' }).hbm.peak;
+    const hbmLimitBytes = peak - 8 * mib;
+    const passes: string[] = [];
+    const fits = compiled(module, {
+      hbmLimitBytes,
+      listener: ({ does }) => passes.push(does),
+    });
+    expect(fits.hbm.peak).toBeLessThanOrEqual(hbmLimitBytes);
+    expect(fits.hbm.peak).toBeGreaterThan(least);
+    expect(passes.at(-1)).toMatch(
+      /^computes \d values a second time instead of keeping them in HBM$/,
+    );
+    expect(() => compiled(module, { hbmLimitBytes, remat: 'never' })).toThrow('Ran out of HBM');
+    expect(() => compiled(module, { hbmLimitBytes: least - mib })).toThrow('Ran out of HBM');
+  });
+
+  test('does nothing to a program that fits', () => {
+    const module = chain(3);
+    const passes: string[] = [];
+    const auto = compiled(module, { listener: ({ name }) => passes.push(name) });
+    expect(passes).not.toContain('rematerialize');
+    expect(auto).toEqual(compiled(module, { remat: 'never' }));
+  });
+});
