@@ -29,7 +29,7 @@ import { parse } from '../src/hlo/parse.ts';
 import { print } from '../src/hlo/print.ts';
 import { postOrder } from '../src/hlo/traverse.ts';
 import { at } from '../src/numerics/assert.ts';
-import type { Scalar } from '../src/numerics/element-type.ts';
+import { leastOf, type Scalar } from '../src/numerics/element-type.ts';
 import { PodError } from '../src/numerics/error.ts';
 import { bytesOf, type Literal, scalarsOf } from '../src/numerics/literal.ts';
 import { isArray, type Shape } from '../src/numerics/shape.ts';
@@ -247,12 +247,46 @@ function kindOf(
   if (hasOperandOf(module, ['sort'], ['s2', 'u2'])) {
     return 'a sort of integers of 2 bits, from which the CPU backend loses elements';
   }
-  if (valuesIn(module, inputs, isOperandOfSort).some((it) => it.some(Number.isNaN))) {
+  if (valuesIn(module, inputs, isOperandOfSort).some(hasNan)) {
     return 'a sort compared NaN by a comparison that gives NaN no place';
   }
-  return valuesIn(module, inputs, isOfF32).some((it) => it.some(isSubnormal))
-    ? 'a number below 2^-126, which the CPU backend takes as zero'
+  if (losesNan(module, inputs)) {
+    return 'a NaN that reduce-precision rounds to no bits of mantissa, which XLA takes as infinity';
+  }
+  if (foldsEqualPairs(module, inputs)) {
+    return 'a fold of two arrays by the greatest element, which is there several times';
+  }
+  return valuesIn(module, inputs, isOfFloats).some((it) => scalarsOf(it).some(isSubnormal))
+    ? 'a number below 2^-126, which only one of the two takes as zero'
     : undefined;
+}
+
+/** True if a NaN is rounded to a format that has no bits of mantissa, and so has no NaN. */
+function losesNan(module: HloModule, inputs: EvaluateInputs): boolean {
+  const isRounded = (_: HloInstruction, users: readonly HloInstruction[]): boolean =>
+    users.some((user) => user.opcode === 'reduce-precision' && user.mantissaBits === 0);
+  return valuesIn(module, inputs, isRounded).some(hasNan);
+}
+
+/**
+ * True if the program folds two arrays together, and the first one has equal elements or an element
+ * that equals its initial value. The partner of the greatest element then depends on the order, which
+ * is XLA's choice.
+ */
+function foldsEqualPairs(module: HloModule, inputs: EvaluateInputs): boolean {
+  const folds: readonly Opcode[] = ['reduce', 'reduce-window'];
+  const isFirst = (it: HloInstruction, users: readonly HloInstruction[]): boolean =>
+    users.some(
+      ({ opcode, operands }) => folds.includes(opcode) && operands.length > 2 && operands[0] === it,
+    );
+  return valuesIn(module, inputs, isFirst).some((it) => {
+    const all = [...scalarsOf(it), leastOf(it.shape.type)];
+    return new Set(all).size < all.length;
+  });
+}
+
+function hasNan(it: Literal): boolean {
+  return scalarsOf(it).some(Number.isNaN);
 }
 
 function hasOperandOf(
@@ -266,12 +300,12 @@ function hasOperandOf(
   );
 }
 
-/** Returns the elements of each array that the program computes and that `isWanted` selects. */
+/** Returns the arrays that the program computes and that `isWanted` selects. */
 function valuesIn(
   module: HloModule,
   inputs: EvaluateInputs,
   isWanted: (it: HloInstruction, users: readonly HloInstruction[]) => boolean,
-): readonly (readonly Scalar[])[] {
+): readonly Literal[] {
   const { entry } = module;
   const order = postOrder(entry.root);
   const wanted = order.filter((it) => {
@@ -279,17 +313,15 @@ function valuesIn(
     return isArray(it.shape) && isWanted(it, users);
   });
   const root = tuple(wanted);
-  return evaluate({ ...module, entry: { ...entry, root }, aliases: [] }, inputs).values.map(
-    (it) => [...scalarsOf(it)],
-  );
+  return evaluate({ ...module, entry: { ...entry, root }, aliases: [] }, inputs).values;
 }
 
 function isOperandOfSort(_: HloInstruction, users: readonly HloInstruction[]): boolean {
   return users.some(({ opcode }) => opcode === 'sort' || opcode === 'topk');
 }
 
-function isOfF32({ shape }: HloInstruction): boolean {
-  return isArray(shape) && shape.type === 'f32';
+function isOfFloats({ shape }: HloInstruction): boolean {
+  return shape.type === 'f32' || shape.type === 'bf16';
 }
 
 function isSubnormal(value: Scalar): boolean {
@@ -316,7 +348,10 @@ function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
 function selectsAmongEqual(module: HloModule, inputs: EvaluateInputs): boolean {
   const isSelectedFrom = (it: HloInstruction, users: readonly HloInstruction[]): boolean =>
     users.some(({ opcode, operands }) => opcode === 'select-and-scatter' && operands[0] === it);
-  return valuesIn(module, inputs, isSelectedFrom).some((it) => new Set(it).size < it.length);
+  return valuesIn(module, inputs, isSelectedFrom).some((it) => {
+    const all = scalarsOf(it);
+    return new Set(all).size < all.length;
+  });
 }
 
 interface Stage {

@@ -3,7 +3,7 @@ import type { CompileOptions } from '../compiler/compile.ts';
 import { describe } from '../compiler/describe.ts';
 import { openDataset } from '../data/open.ts';
 import { replicasPerCloudTpu, type TrainConfig, totalSteps } from '../experiment/config.ts';
-import { compileFor, trainingStep } from '../experiment/programs.ts';
+import { compileFor, rematOf, trainingStep } from '../experiment/programs.ts';
 import { formatTopology } from '../fabric/torus.ts';
 import { hopsOf } from '../fault/hops.ts';
 import { collectivePhases } from '../fault/plan.ts';
@@ -93,7 +93,8 @@ function stagesOf(config: TrainConfig): Stages {
   const { module } = trainingStep(config, dataset, totalSteps(config, dataset.train.size));
   const texts = new Map<string, Stage>([['hlo', stage('what the model library built', module)]]);
   const keepPrevious = config.recovery !== 'none';
-  return compiledStages(texts, (listener) => compileFor(module, { keepPrevious, listener }));
+  const options = { keepPrevious, ...rematOf(config) };
+  return compiledStages(texts, (listener) => compileFor(module, { ...options, listener }));
 }
 
 function stagesOfFile(file: string): Stages {

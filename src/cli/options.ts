@@ -147,6 +147,7 @@ function trainConfig(settings: Settings, topology: Topology): TrainConfig {
     seed: needed(settings, 'seed'),
     precision: needed(settings, 'precision'),
     mxu: needed(settings, 'mxu'),
+    remat: needed(settings, 'remat'),
     recovery: needed(settings, 'recovery'),
     evaluate: settings.get('evaluate'),
     ...(startFrom !== undefined && { startFrom }),

@@ -4,7 +4,7 @@ import { generate } from './codegen/generate.ts';
 import { inPlace, supports } from './codegen/supports.ts';
 import { type CompileOptions, compileWith } from './pipeline.ts';
 
-export type { CompileOptions } from './pipeline.ts';
+export { type CompileOptions, type Remat, rematPolicies } from './pipeline.ts';
 
 /**
  * Compiles a module, which is a program for one replica, for the cores of a Cloud TPU.

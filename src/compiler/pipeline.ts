@@ -10,10 +10,15 @@ import type { FusedLoop } from './codegen/fused-loop.ts';
 import { paddedBytes, programBytes } from './hbm.ts';
 import { type LoopChecks, type Lowered, lower } from './lower.ts';
 import { bucketBytesDefault } from './passes/all-reduce.ts';
-import { rematerialize } from './passes/rematerialize.ts';
+import { type Rematerialized, rematerialize } from './passes/rematerialize.ts';
 import { type Pass, passes } from './passes.ts';
 import type { Program } from './program.ts';
 import { schedule } from './schedule.ts';
+
+/** All values of {@link Remat}. */
+export const rematPolicies = ['auto', 'always', 'never'] as const;
+/** When the compiler lets values be computed a second time instead of keeping them in HBM. */
+export type Remat = (typeof rematPolicies)[number];
 
 export interface CompileOptions {
   /** Number of cores of a Cloud TPU: 1 or an even number. The cores run in lockstep. */
@@ -40,9 +45,9 @@ export interface CompileOptions {
   readonly keepPrevious?: boolean;
   /**
    * When values are computed a second time instead of being kept in HBM: `auto`, the default, only in
-   * a program that would not fit otherwise; `always` wherever it saves HBM; `never`.
+   * a program that would not fit otherwise; `always` wherever this saves HBM at the peak; `never`.
    */
-  readonly remat?: 'auto' | 'always' | 'never';
+  readonly remat?: Remat;
   /** Called with the module after each pass. */
   readonly listener?: (pass: Pass, module: HloModule) => void;
 }
@@ -60,24 +65,46 @@ export function compileWith(
 ): Executable {
   const { remat = 'auto', hbmLimitBytes = hbmUsableBytesPerCore } = options;
   const optimized = optimize(module, options, codegen);
-  const place = (ready: HloModule): Executable => placed(codegen, ready, options, hbmLimitBytes);
-  const recomputing = (limitBytes: number): HloModule =>
-    recomputed(optimized, limitBytes, options.listener);
-  if (remat === 'always') return place(recomputing(0));
-  if (remat === 'never') return place(optimized);
-  const attempts = [
-    () => place(optimized),
-    () => place(recomputing(hbmLimitBytes - keptBytes(optimized))),
-  ];
-  for (const attempt of attempts) {
-    const executable = ifItFits(attempt);
-    if (executable !== undefined) return executable;
+  const place = (it: Rematerialized): Placed => {
+    return { ...it, executable: placed(codegen, it.module, options, hbmLimitBytes) };
+  };
+  const plain = (): Placed => place({ module: optimized, recomputed: 0 });
+  const saving = (limitBytes: number): Placed => {
+    const it = rematerialize(optimized, limitBytes);
+    verify(it.module);
+    return place(it);
+  };
+  const chosen = choose(remat, plain, saving, hbmLimitBytes - keptBytes(optimized));
+  if (chosen.recomputed > 0) options.listener?.(rematPass(chosen), chosen.module);
+  return chosen.executable;
+}
+
+interface Placed extends Rematerialized {
+  readonly executable: Executable;
+}
+
+/** Chooses between a program whose values are kept, and one that computes some a second time. */
+function choose(
+  remat: Remat,
+  plain: () => Placed,
+  saving: (limitBytes: number) => Placed,
+  limitBytes: number,
+): Placed {
+  switch (remat) {
+    case 'never':
+      return plain();
+    case 'auto':
+      return ifItFits(plain) ?? ifItFits(() => saving(limitBytes)) ?? saving(0);
+    case 'always': {
+      const [whole, least] = [ifItFits(plain), saving(0)];
+      const helps = whole === undefined || least.executable.hbm.peak < whole.executable.hbm.peak;
+      return helps ? least : whole;
+    }
   }
-  return place(recomputing(0));
 }
 
 /** Returns what `work` returns; undefined if the program does not fit into HBM. */
-function ifItFits(work: () => Executable): Executable | undefined {
+function ifItFits<T>(work: () => T): T | undefined {
   try {
     return work();
   } catch (error) {
@@ -92,21 +119,12 @@ function keptBytes({ entry }: HloModule): number {
   return shapes.reduce((sum, shape) => sum + paddedBytes(shape), 0);
 }
 
-/** Runs the pass `rematerialize`, which is the last one. */
-function recomputed(
-  optimized: HloModule,
-  limitBytes: number,
-  listener: CompileOptions['listener'],
-): HloModule {
-  const { module, recomputed: count } = rematerialize(optimized, limitBytes);
-  verify(module);
-  const does = `computes ${count} values a second time instead of keeping them in HBM`;
-  listener?.({ number: rematNumber, name: 'rematerialize', does, run: () => module }, module);
-  return module;
+/** Describes the pass `rematerialize`, which follows the six that every program goes through. */
+function rematPass({ module, recomputed }: Rematerialized): Pass {
+  const what = recomputed === 1 ? 'one value' : `${recomputed} values`;
+  const does = `computes ${what} a second time, to save HBM`;
+  return { number: 7, name: 'rematerialize', does, run: () => module };
 }
-
-/** Number of the pass `rematerialize`: it follows the six that every program goes through. */
-const rematNumber = 7;
 
 function placed(
   codegen: Codegen,

@@ -1,3 +1,4 @@
+import type { Remat } from '../compiler/compile.ts';
 import type { NetworkName } from '../model/networks.ts';
 import { PodError } from '../numerics/error.ts';
 import type { RecoveryPolicy } from '../pod/master/options.ts';
@@ -25,6 +26,11 @@ export interface TrainConfig {
   readonly seed: number;
   readonly precision: 'bf16' | 'f32';
   readonly mxu: 'fast' | 'systolic';
+  /**
+   * When values are computed a second time to save HBM; by default only if the program would not fit.
+   * The bits of the result do not depend on it.
+   */
+  readonly remat?: Remat;
   /** Policy for the loss of a Cloud TPU. The bits of the result do not depend on it. */
   readonly recovery: RecoveryPolicy;
   /** Number of held-out images to evaluate on, rounded up to whole batches; undefined means all. */

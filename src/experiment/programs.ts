@@ -46,11 +46,19 @@ export function buildPrograms(config: TrainConfig, dataset: DatasetPair, steps: 
   const step = trainingStep(config, dataset, steps);
   const evaluation = evaluateStep(networkOptions(config, dataset));
   return {
-    train: compileFor(step.module, { keepPrevious: config.recovery !== 'none' }),
-    evaluate: compileFor(evaluation.module),
+    train: compileFor(step.module, {
+      keepPrevious: config.recovery !== 'none',
+      ...rematOf(config),
+    }),
+    evaluate: compileFor(evaluation.module, rematOf(config)),
     weights: step.weights,
     initialValues: step.parameters.map(({ value }) => bytesOf(value).slice()),
   };
+}
+
+/** Returns the option of the compiler that says when values are computed a second time. */
+export function rematOf({ remat }: TrainConfig): Pick<CompileOptions, 'remat'> {
+  return remat === undefined ? {} : { remat };
 }
 
 /** Builds the training step of a run as HLO, before compilation. */

@@ -12,8 +12,8 @@ import { ratesOf } from './schedule.ts';
  * that are written differently but lead to the same values give the same key. Keys are compared to
  * decide whether a checkpoint, a commit log or a restarted job belongs to a run.
  *
- * Settings that do not change a bit of the weights are not part of the key: `mxu`, `recovery`,
- * `evaluate`, `relaxedSimd` and the paths of outputs.
+ * Settings that do not change a bit of the weights are not part of the key: `mxu`, `remat`,
+ * `recovery`, `evaluate`, `relaxedSimd` and the paths of outputs.
  */
 export interface RunKey {
   /** Grid of Cloud TPUs, such as `4x2`. It determines the order of sums. */

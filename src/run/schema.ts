@@ -49,6 +49,7 @@ const config: z.ZodType<TrainConfig> = z
     ...{ warmUp: number(), momentum: number(), seed: count },
     precision: z.enum(['bf16', 'f32']),
     mxu: z.enum(['fast', 'systolic']),
+    remat: z.enum(['auto', 'always', 'never']).exactOptional(),
     recovery: z.enum(recoveryPolicies),
     evaluate: count.optional(),
     startFrom: text().exactOptional(),

@@ -38,6 +38,8 @@ export interface RunSettings {
    * Way in which the matrix unit is emulated. Both ways give the same bits. `systolic` is slower.
    */
   readonly mxu?: 'fast' | 'systolic';
+  /** When values are computed a second time to save HBM. Default: `auto`, only if needed. */
+  readonly remat?: 'auto' | 'always' | 'never';
   /** What the pod does if a Cloud TPU is lost. */
   readonly recovery?: 'none' | 'replace' | 'slice-restart';
   /** Number of images that the network is evaluated on after the training. Default: all. */

@@ -18,6 +18,7 @@ test('the default is model cnn on data digits on eight Cloud TPUs', () => {
     seed: 0,
     precision: 'bf16',
     mxu: 'fast',
+    remat: 'auto',
   });
 });
 

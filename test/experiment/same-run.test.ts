@@ -50,6 +50,7 @@ describe('two runs are the same run', () => {
   test('with different settings that do not change the weights', () => {
     const same: Partial<TrainConfig>[] = [
       { mxu: 'systolic' },
+      { remat: 'always' },
       { recovery: 'replace' },
       { evaluate: undefined },
       { evaluate: 1 },

@@ -1,3 +1,4 @@
+import { type Remat, rematPolicies } from '../../compiler/compile.ts';
 import { datasetForms } from '../../data/open.ts';
 import { type ScheduleName, scheduleNames, stepsMax } from '../../experiment/config.ts';
 import type { RunKey } from '../../experiment/same-run.ts';
@@ -22,6 +23,7 @@ export interface SettingValues {
   readonly seed: number;
   readonly precision: 'bf16' | 'f32';
   readonly mxu: 'fast' | 'systolic';
+  readonly remat: Remat;
   readonly recovery: RecoveryPolicy;
   readonly evaluate: number;
   readonly relaxedSimd: boolean;
@@ -240,6 +242,13 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     flag: '--mxu <fidelity>',
     help: 'emulation of the MXU: fast or systolic (slower); both give the same bits',
     missing: { value: 'fast' },
+  },
+  remat: {
+    ...{ ...common, bits: [] },
+    check: oneOf(rematPolicies),
+    flag: '--remat <policy>',
+    help: 'compute values a second time instead of keeping them in HBM: auto (only if the program would not fit), always or never',
+    missing: { value: 'auto' },
   },
   recovery: {
     ...{ ...common, bits: [] },

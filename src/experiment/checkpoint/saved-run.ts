@@ -133,7 +133,8 @@ const configSchema = z.strictObject({
   // The result of a run does not depend on the four settings in the next line. One of them,
   // `startFrom`, is only a path. `run.startDigest` identifies the weights that were read from that
   // path.
-  ...{ mxu: anything, recovery: anything, evaluate: anything, startFrom: anything },
+  ...{ mxu: anything, remat: anything, recovery: anything },
+  ...{ evaluate: anything, startFrom: anything },
   run: markSchema.optional(),
 });
 

@@ -44,7 +44,10 @@ function elementText(value: Literal, index: number): string {
   }
 }
 
-/** Returns the shortest decimal number that rounds to the same f32. */
+/**
+ * Returns the shortest decimal number that rounds to the same f32. A large number has an exponent,
+ * because XLA's parser reads digits alone as an integer of 64 bits.
+ */
 export function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
@@ -52,9 +55,13 @@ export function floatText(value: number): string {
   if (Object.is(value, -0)) return '-0.0';
   for (let digits = 1; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
-    if (Math.fround(short) === value) return String(short);
+    if (Math.fround(short) === value) return decimalText(short);
   }
-  return String(Number(value.toPrecision(9)));
+  return decimalText(Number(value.toPrecision(9)));
+}
+
+function decimalText(value: number): string {
+  return Math.abs(value) < 1e15 ? String(value) : value.toExponential();
 }
 
 /** Reads the value of a constant of the given shape. */

@@ -91,6 +91,7 @@ const others: { readonly [K in SettingKey]: readonly unknown[] } = {
   seed: ['1'],
   precision: ['f32'],
   mxu: ['systolic'],
+  remat: ['always', 'never'],
   recovery: ['replace', 'slice-restart'],
   evaluate: ['1', '100'],
   relaxedSimd: [false],

@@ -36,6 +36,7 @@ export const valid: { readonly [K in SettingKey]: fc.Arbitrary<SettingValues[K]>
   seed: fc.integer({ min: 0, max: 0xffff_ffff }),
   precision: fc.constantFrom('bf16', 'f32'),
   mxu: fc.constantFrom('fast', 'systolic'),
+  remat: fc.constantFrom('auto', 'always', 'never'),
   recovery: fc.constantFrom(...recoveryPolicies),
   evaluate: fc.integer({ min: 1 }),
   relaxedSimd: fc.boolean(),

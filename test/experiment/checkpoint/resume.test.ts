@@ -48,6 +48,7 @@ describe.each(versions)('a checkpoint of %s', (_, checkpoint) => {
     const same: TrainConfig = { ...others, topology: { rows, columns } };
     const changes: Partial<TrainConfig>[] = [
       { mxu: 'systolic' },
+      { remat: 'never' },
       { evaluate: undefined },
       { recovery: 'replace' },
       { length: { unit: 'epochs', epochs: (6 * 8) / 200 } },
