@@ -2,14 +2,17 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { inPlace, supports } from '../../src/compiler/codegen/supports.ts';
 import { compile } from '../../src/compiler/compile.ts';
+import { rematerialize } from '../../src/compiler/passes/rematerialize.ts';
 import { type CompileOptions, compileWith } from '../../src/compiler/pipeline.ts';
 import * as b from '../../src/hlo/build.ts';
 import { evaluate } from '../../src/hlo/evaluate.ts';
 import type { HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
+import { verify } from '../../src/hlo/verify.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { type Literal, scalarsOf } from '../../src/numerics/literal.ts';
-import { arrayShape } from '../../src/numerics/shape.ts';
-import { arbitraryModule } from '../hlo/programs.ts';
+import { stream } from '../../src/numerics/random.ts';
+import { type ArrayShape, arrayShape } from '../../src/numerics/shape.ts';
+import { arbitraryModule, randomLiteral } from '../hlo/programs.ts';
 import { interpret } from './interpret.ts';
 import { keepLoops } from './loops.ts';
 
@@ -32,6 +35,28 @@ function chain(layers: number): HloModule {
   }
   for (const value of saved.toReversed()) it = b.add(b.matmul(it, w), value);
   return b.module('chain', [x, w], it);
+}
+
+/**
+ * A program like {@link chain} of small matrices, whose layers are drawn: matmuls, functions with one
+ * or two results, and values that the way back reads.
+ */
+function randomChain(kinds: readonly number[]): HloModule {
+  const shape = arrayShape('f32', [8, 8]);
+  const [x, w, u] = [0, 1, 2].map((i) => b.parameter(i, shape));
+  const saved: HloInstruction[] = [];
+  let it: HloInstruction = x!;
+  for (const kind of kinds) {
+    const from = it;
+    it = b.tanh(kind % 2 === 0 ? b.matmul(from, w!) : b.multiply(from, u!));
+    if (kind === 1) saved.push(from, it);
+    if (kind === 2) saved.push(b.multiply(it, b.matmul(u!, w!)));
+    if (kind === 3) [saved[saved.length], it] = [b.subtract(it, u!), b.matmul(b.sin(it), w!)];
+    if (kind === 4) saved.push(it);
+    it = b.matmul(it, w!);
+  }
+  for (const value of saved.toReversed()) it = b.tanh(b.add(b.matmul(it, w!), value));
+  return b.module('chain', [x!, w!, u!], it);
 }
 
 function compiled(module: HloModule, options: Partial<CompileOptions> = {}): Executable {
@@ -57,6 +82,31 @@ describe('a second computation of values', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  test('keeps every bit of the results of random chains, of which many are computed again', () => {
+    let recomputed = 0;
+    fc.assert(
+      fc.property(fc.array(fc.nat(5), { minLength: 4, maxLength: 24 }), fc.nat(), (kinds, seed) => {
+        let last = randomChain(kinds);
+        const loops = keepLoops({ supports, inPlace });
+        const listener = (_: unknown, after: HloModule): void => {
+          last = after;
+        };
+        compileWith(loops, last, { cores: 1, listener });
+        const after = rematerialize(last, 0);
+        verify(after.module);
+        recomputed += after.recomputed;
+        const parameters = last.entry.parameters.map(({ shape }, i) =>
+          randomLiteral(shape as ArrayShape, stream(seed, `${i}`), false),
+        );
+        const results = (it: HloModule): string[] =>
+          evaluate(it, { parameters }).values.map(textOf);
+        expect(results(after.module)).toEqual(results(last));
+      }),
+      { numRuns: 150 },
+    );
+    expect(recomputed).toBeGreaterThan(50);
   });
 
   test('saves HBM in a chain whose values are read on the way back', () => {

@@ -78,6 +78,14 @@ ENTRY %main (x: f32[2]) -> (f32[2], token[]) {
     expect(parse(print(module))).toEqual(module);
   });
 
+  test('reads large floats, which print writes with an exponent', () => {
+    const text = print(b.module('m', [], b.scalar('f32', 817190800000000000000)));
+    expect(text).toContain('constant(8.171908e+20)');
+    expect(valuesOf((parse(text).entry.root as Constant).value)).toEqual([
+      Math.fround(8.171908e20),
+    ]);
+  });
+
   test('reads every bf16 that print writes, also below the smallest normal number', () => {
     const all = Array.from({ length: 65536 }, (_, bits) => bits);
     const numbers = all.filter((bits) => !Number.isNaN(f32FromBf16(bits)));
