@@ -7,6 +7,7 @@ import { type CompileOptions, compileWith } from '../../src/compiler/pipeline.ts
 import * as b from '../../src/hlo/build.ts';
 import { evaluate } from '../../src/hlo/evaluate.ts';
 import type { HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
+import { postOrder } from '../../src/hlo/traverse.ts';
 import { verify } from '../../src/hlo/verify.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { type Literal, scalarsOf } from '../../src/numerics/literal.ts';
@@ -107,6 +108,36 @@ describe('a second computation of values', () => {
       { numRuns: 150 },
     );
     expect(recomputed).toBeGreaterThan(50);
+  });
+
+  test('of one of two results of a loop needs only the sources of this result', () => {
+    const shape = arrayShape('f32', [8, 8]);
+    const [x, w] = [b.parameter(0, shape), b.parameter(1, shape)];
+    const [a, c] = [b.matmul(x, w), b.matmul(w, x)];
+    const loop = (
+      name: string,
+      make: (xs: HloInstruction[]) => HloInstruction,
+      of: HloInstruction[],
+    ) => {
+      const parameters = of.map((_, i) => b.parameter(i, shape));
+      return b.fusion('loop', of, b.computation(name, parameters, make(parameters)));
+    };
+    const both = loop('both', ([p, q]) => b.tuple([b.negate(p!), b.tanh(q!)]), [c, a]);
+    const second = b.getTupleElement(both, 1);
+    const between = [b.matmul(b.getTupleElement(both, 0), second)];
+    for (let i = 0; i < 5; i++) between.push(b.matmul(between[i]!, w));
+    const sum = loop('sum', (all) => all.reduce((y, z) => b.add(y, z)), between);
+    const late = loop('late', ([p, q, r]) => b.add(b.multiply(p!, q!), r!), [sum, second, a]);
+    const module = b.module('two', [x, w], b.tuple([late]));
+    const after = rematerialize(module, 0);
+    expect(after.recomputed).toBe(1);
+    const again = postOrder(after.module.entry.root).find(
+      (it) => it.opcode === 'fusion' && it.body.name === 'both_again',
+    );
+    expect(again!.operands).toHaveLength(1);
+    const parameters = [0, 1].map((i) => randomLiteral(shape, stream(i, 'x'), false));
+    const results = (it: HloModule): string[] => evaluate(it, { parameters }).values.map(textOf);
+    expect(results(after.module)).toEqual(results(module));
   });
 
   test('saves HBM in a chain whose values are read on the way back', () => {
