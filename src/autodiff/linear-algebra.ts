@@ -9,11 +9,11 @@ import { indices } from './shape.ts';
 /* Below, the last two dimensions of an array are matrices, and the others a batch of them. */
 
 /**
- * Returns the cotangent of the matrix A of a Cholesky decomposition. With the result L and its
- * cotangent C, let P be the lower triangle of Lᵀ·C with half its diagonal, and S = L⁻ᵀ·P·L⁻¹. The
- * decomposition reads each pair of elements A[i,j] = A[j,i] from one triangle only. So this triangle
- * receives S + Sᵀ, and the diagonal of S. [Murray 2016, "Differentiation of the Cholesky
- * decomposition"]
+ * Returns the cotangent of the matrix A of a Cholesky decomposition. Let L be the result, C its
+ * cotangent, P the lower triangle of Lᵀ·C with half of its diagonal, and S = L⁻ᵀ·P·L⁻¹. A is
+ * symmetric, and the decomposition reads only one of its triangles. So each element of this triangle
+ * gets the cotangents of two equal elements: the triangle of S + Sᵀ, with the diagonal of S. The other
+ * triangle gets 0. [Murray 2016, "Differentiation of the Cholesky decomposition"]
  */
 export function choleskyRule(it: Cholesky, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => {
@@ -32,7 +32,8 @@ function byLowerTriangle(l: HloInstruction, ct: HloInstruction): HloInstruction 
 /**
  * Returns the cotangents of the operands of a triangular solve. The cotangent of B is the solution
  * of the transposed equations for the cotangent of X. For op(A)·X = B, the cotangent of op(A) is
- * −(cotangent of B)·Xᵀ; for X·op(A) = B it is −Xᵀ·(cotangent of B). A receives the part that is read.
+ * −(cotangent of B)·Xᵀ; for X·op(A) = B it is −Xᵀ·(cotangent of B). The solve reads one triangle of
+ * A, so only this triangle of the cotangent of A is not zero.
  */
 export function triangularSolveRule(it: TriangularSolve, ct: HloInstruction): Contribution[] {
   const { isLeftSide, isLower, hasUnitDiagonal } = it;

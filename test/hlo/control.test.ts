@@ -9,7 +9,7 @@ import {
   whileLoop,
 } from '../../src/hlo/build-control.ts';
 import { tripsMax, whileOf } from '../../src/hlo/evaluate/control.ts';
-import { evaluate, evaluateComputation, type Value } from '../../src/hlo/evaluate.ts';
+import { evaluateComputation, type Value } from '../../src/hlo/evaluate.ts';
 import type {
   HloComputation,
   HloInstruction,
@@ -24,7 +24,7 @@ import { at } from '../../src/numerics/assert.ts';
 import type { ElementType } from '../../src/numerics/element-type.ts';
 import { type Literal, literal, scalarsOf } from '../../src/numerics/literal.ts';
 import { type ArrayShape, arrayShape, type Shape, tupleShape } from '../../src/numerics/shape.ts';
-import { difference } from './same.ts';
+import { run } from './run.ts';
 
 const s32 = arrayShape('s32', []);
 const f32 = arrayShape('f32', []);
@@ -44,17 +44,6 @@ function affine(name: string, factor: number, addend: number): HloComputation {
   return unary(name, s32, (x) =>
     b.add(b.multiply(x, b.scalar('s32', factor)), b.scalar('s32', addend)),
   );
-}
-
-/** Prints and parses the module, expects no difference, and returns all results. */
-function run(make: (xs: readonly HloInstruction[]) => HloInstruction, xs: readonly Literal[]) {
-  const module = moduleOf(
-    make,
-    xs.map(({ shape }) => shape),
-  );
-  const read = parse(print(module));
-  expect(difference(read, module)).toBeUndefined();
-  return evaluate(read, { parameters: xs }).values;
 }
 
 function moduleOf(

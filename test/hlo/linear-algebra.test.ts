@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as b from '../../src/hlo/build.ts';
 import { cholesky, triangularSolve } from '../../src/hlo/build-linear-algebra.ts';
-import { evaluate } from '../../src/hlo/evaluate.ts';
 import type { HloInstruction, TriangularSolve } from '../../src/hlo/instruction.ts';
 import { typesOfKind } from '../../src/hlo/ops/check.ts';
 import { parse } from '../../src/hlo/parse.ts';
@@ -19,15 +18,11 @@ import {
   transposed,
   triangleOf,
 } from './linear-algebra-f64.ts';
-import { difference } from './same.ts';
+import { run } from './run.ts';
 
-/** Prints and reads a module with one instruction, and runs what was read. */
-function run(make: (xs: readonly HloInstruction[]) => HloInstruction, xs: readonly Literal[]) {
-  const parameters = xs.map(({ shape }, i) => b.parameter(i, shape));
-  const module = b.module('m', parameters, make(parameters));
-  const read = parse(print(module));
-  expect(difference(read, module)).toBeUndefined();
-  return at(evaluate(read, { parameters: xs }).values, 0);
+/** Evaluates an instruction that computes one array. */
+function first(...of: Parameters<typeof run>): Literal {
+  return at(run(...of), 0);
 }
 
 const sizes = fc.record({
@@ -62,7 +57,7 @@ describe('a Cholesky decomposition', () => {
       fc.property(sizes, fc.boolean(), ({ batch, n, seed }, isLower) => {
         const dims = [...batch, n, n];
         const a = literal('f32', dims, definite(seed, dims));
-        const result = run(([x]) => cholesky(x!, isLower), [a]);
+        const result = first(([x]) => cholesky(x!, isLower), [a]);
         const triangles = matricesOf(valuesOf(result), dims);
         matricesOf(valuesOf(a), dims).forEach((matrix, k) => {
           const t = isLower ? triangles[k]! : transposed(triangles[k]!);
@@ -92,7 +87,7 @@ describe('a Cholesky decomposition', () => {
             if (isNone) return l.flatMap((row) => row.map(() => Number.NaN));
             return (isLower ? l : transposed(l)).flat();
           });
-          const result = run(([x]) => cholesky(x!, isLower), [a]);
+          const result = first(([x]) => cholesky(x!, isLower), [a]);
           expect(valuesOf(result)).toEqual(valuesOf(literal(type, dims, expected)));
         },
       ),
@@ -103,8 +98,8 @@ describe('a Cholesky decomposition', () => {
     const none = Number.NaN;
     const lower = literal('f32', [3, 3], [4, none, none, 2, 5, none, 2, 5, 30]);
     const upper = literal('f32', [3, 3], [4, 2, 2, none, 5, 5, none, none, 30]);
-    expect(valuesOf(run(([x]) => cholesky(x!), [lower]))).toEqual([2, 0, 0, 1, 2, 0, 1, 2, 5]);
-    expect(valuesOf(run(([x]) => cholesky(x!, false), [upper]))).toEqual([
+    expect(valuesOf(first(([x]) => cholesky(x!), [lower]))).toEqual([2, 0, 0, 1, 2, 0, 1, 2, 5]);
+    expect(valuesOf(first(([x]) => cholesky(x!, false), [upper]))).toEqual([
       2, 1, 1, 0, 2, 2, 0, 0, 5,
     ]);
   });
@@ -112,7 +107,7 @@ describe('a Cholesky decomposition', () => {
   test('is NaN for a matrix that is not positive definite, and only for that one', () => {
     const a = literal('f32', [3, 2, 2], [4, 0, 2, 1, 4, 0, 2, 2, -1, 0, 0, 1]);
     const none = [Number.NaN, Number.NaN, Number.NaN, Number.NaN];
-    expect(valuesOf(run(([x]) => cholesky(x!), [a]))).toEqual([...none, 2, 0, 1, 1, ...none]);
+    expect(valuesOf(first(([x]) => cholesky(x!), [a]))).toEqual([...none, 2, 0, 1, 1, ...none]);
   });
 
   const x = b.parameter(0, arrayShape('f32', [2, 3, 3]));
@@ -157,7 +152,7 @@ describe('a triangular solve', () => {
         });
         const a = literal('f32', dims, values);
         const right = literal('f32', bDims, drawn(seed, bDims));
-        const result = run(([p, q]) => triangularSolve(p!, q!, given), [a, right]);
+        const result = first(([p, q]) => triangularSolve(p!, q!, given), [a, right]);
         if (result.data.length === 0) return;
         const test = inTest(given);
         const unknowns = matricesOf(valuesOf(result), bDims);
@@ -192,7 +187,7 @@ describe('a triangular solve', () => {
           const expected = matricesOf(valuesOf(right), bDims).flatMap((matrix, k) =>
             solveF64(triangles[k]!, matrix, inTest(given), Math.fround).flat(),
           );
-          const result = run(([p, q]) => triangularSolve(p!, q!, given), [a, right]);
+          const result = first(([p, q]) => triangularSolve(p!, q!, given), [a, right]);
           expect(valuesOf(result)).toEqual(valuesOf(literal(type, bDims, expected)));
         },
       ),

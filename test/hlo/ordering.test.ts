@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as b from '../../src/hlo/build.ts';
 import { sort, topk } from '../../src/hlo/build-ordering.ts';
-import { evaluate } from '../../src/hlo/evaluate.ts';
 import type { HloComputation, HloInstruction } from '../../src/hlo/instruction.ts';
 import { typesOfKind } from '../../src/hlo/ops/check.ts';
 import { parse } from '../../src/hlo/parse.ts';
@@ -17,7 +16,7 @@ import {
   scalarsOf,
 } from '../../src/numerics/literal.ts';
 import { type ArrayShape, arrayShape, byteCount } from '../../src/numerics/shape.ts';
-import { difference } from './same.ts';
+import { run } from './run.ts';
 
 const pred = arrayShape('pred', []);
 
@@ -31,14 +30,6 @@ function comparator(types: readonly ElementType[], direction: 'LT' | 'GT' = 'LT'
     parameters,
     b.compare(direction, at(parameters, 0), at(parameters, 1)),
   );
-}
-
-function run(make: (xs: readonly HloInstruction[]) => HloInstruction, xs: readonly Literal[]) {
-  const parameters = xs.map(({ shape }, i) => b.parameter(i, shape));
-  const module = b.module('m', parameters, make(parameters));
-  const read = parse(print(module));
-  expect(difference(read, module)).toBeUndefined();
-  return evaluate(read, { parameters: xs }).values;
 }
 
 const seeded = (shape: ArrayShape): fc.Arbitrary<Literal> =>

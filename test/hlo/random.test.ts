@@ -2,8 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as b from '../../src/hlo/build.ts';
 import { stochasticConvert } from '../../src/hlo/build-random.ts';
-import { evaluate } from '../../src/hlo/evaluate.ts';
-import type { HloInstruction, RngBitGenerator } from '../../src/hlo/instruction.ts';
+import type { RngBitGenerator } from '../../src/hlo/instruction.ts';
 import { typesOfKind } from '../../src/hlo/ops/check.ts';
 import { parse } from '../../src/hlo/parse.ts';
 import { print } from '../../src/hlo/print.ts';
@@ -19,16 +18,7 @@ import {
   valuesOf,
 } from '../../src/numerics/literal.ts';
 import { type ArrayShape, arrayShape, byteCount } from '../../src/numerics/shape.ts';
-import { difference } from './same.ts';
-
-/** Prints and reads a module, and runs what was read. */
-function run(make: (xs: readonly HloInstruction[]) => HloInstruction, xs: readonly Literal[]) {
-  const parameters = xs.map(({ shape }, i) => b.parameter(i, shape));
-  const module = b.module('m', parameters, make(parameters));
-  const read = parse(print(module));
-  expect(difference(read, module)).toBeUndefined();
-  return evaluate(read, { parameters: xs }).values;
-}
+import { run } from './run.ts';
 
 type Algorithm = RngBitGenerator['algorithm'];
 
