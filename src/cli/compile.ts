@@ -158,13 +158,22 @@ function hopsText({ topology }: TrainConfig): string {
   return `hops of a bucket on ${formatTopology(topology)} Cloud TPUs: ${hops.join(', ')}`;
 }
 
-function memory({ hbm, instructions, buckets, code }: Executable): string[] {
+function memory({ hbm, instructions, buckets, exchanges, code }: Executable): string[] {
   const units = new Map<string, number>();
   for (const { unit } of instructions) units.set(unit, (units.get(unit) ?? 0) + 1);
   return [
     `${count(instructions.length)} instructions: ${[...units].map(([unit, n]) => `${n} ${unit}`).join(', ')}`,
-    `${buckets.length} bucket${buckets.length === 1 ? '' : 's'} of gradients; ${bytes(code.length)} of generated code`,
+    `${counted(buckets, 'bucket')} of gradients${exchangesText(exchanges)}; ${bytes(code.length)} of generated code`,
     `HBM of a core: ${bytes(hbm.peak)} of ${bytes(hbm.limit)}`,
     ...table(hbm.largest.map((it) => [`  ${it.name} ${it.shape}`, bytes(it.bytes)])),
   ];
+}
+
+function counted(list: readonly unknown[], noun: string): string {
+  return `${list.length} ${noun}${list.length === 1 ? '' : 's'}`;
+}
+
+/** Says how many exchanges the other collectives became. */
+function exchangesText(exchanges: Executable['exchanges']): string {
+  return exchanges.length === 0 ? '' : `, ${counted(exchanges, 'exchange')} of rows`;
 }

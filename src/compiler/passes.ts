@@ -30,7 +30,7 @@ export function passes(options: {
   const list: readonly Omit<Pass, 'number'>[] = [
     {
       name: 'canonicalize',
-      does: 'inlines calls, expands batch norms; brings dots and convolutions to matmuls',
+      does: 'inlines calls and fusions; brings dots and convolutions to matmuls, collectives to exchanges',
       run: (module) => canonicalize(module, options),
     },
     { name: 'simplify', does: 'algebra that keeps every bit; folds constants', run: simplify },
