@@ -21,8 +21,8 @@ export interface SessionOptions {
   readonly rank: number | undefined;
   /**
    * True if the session is for a lost Cloud TPU, which this process emulates in addition to its
-   * own. If the master refuses the session, the lost Cloud TPU has got a replacement meanwhile. The
-   * session then ends.
+   * own. The master refuses the session if the lost Cloud TPU has got a replacement before the session was
+   * opened. The session then ends.
    */
   readonly isHosted: boolean;
   /**

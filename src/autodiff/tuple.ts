@@ -41,7 +41,10 @@ export function getTupleElementRule(it: GetTupleElement, cotangents: Cotangents)
   }
 }
 
-/** Passes cotangents on to leaves of `to`, of which the first has the number `first`. */
+/**
+ * Passes cotangents on to consecutive leaves of `to`, one to each. `first` is the number of the leaf
+ * that gets the first cotangent.
+ */
 export function toLeaves(
   to: HloInstruction,
   first: number,

@@ -66,8 +66,8 @@ export interface Program {
 }
 
 /**
- * Returns the value that owns the memory of `value`: `value` itself, or the value of which `value`
- * is a part.
+ * Returns the value that owns the memory of `value`. If `value` is a part of another value, this is
+ * the other value; otherwise it is `value` itself.
  */
 export function baseOf(value: Value): Value {
   return value.within === undefined ? value : baseOf(value.within.base);

@@ -55,8 +55,8 @@ function isSame({ digest, loss }: StepValues, other: StepValues | undefined): bo
 /**
  * Names the first checkpoint that was lost; undefined if there is none. A checkpoint is lost if the
  * run went back further than to this checkpoint, or if it is missing after a loss of power.
- * `returns` has the steps to which the run went back. `last` is the last step of a run that is done,
- * of which there must be a checkpoint; undefined for a run that has failed.
+ * `returns` has the steps to which the run went back. `last` is the last step of a run that is done;
+ * there must be a checkpoint of this step. If the run has failed, `last` is undefined.
  */
 export function lostCheckpoint(
   kept: Kept | undefined,

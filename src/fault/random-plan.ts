@@ -274,8 +274,9 @@ function drawStepPosition(
 }
 
 /**
- * Draws a step of which the run saves a checkpoint: each `checkpointEvery`-th, and the last. The
- * last is drawn more often, because without its checkpoint the run is not done.
+ * Draws a step after which the run saves a checkpoint. These are each `checkpointEvery`-th step, and
+ * the last step. The last step is drawn more often, because a run is done only when it has saved the
+ * checkpoint of this step.
  */
 function drawCheckpoint({ steps, checkpointEvery: every = steps }: CaseRun, draws: Draws): number {
   if (draws.chance(0.4)) return steps;

@@ -18,8 +18,8 @@ export function call(body: HloComputation, operands: readonly HloInstruction[]):
 
 /**
  * The result of one of the branches. `operands` has one operand for each branch. The selector is a
- * scalar: a pred for two branches, of which the first is for true, or the index of the branch as
- * s32.
+ * scalar: the index of the branch as s32, or a pred for two branches. If the pred is true, the first
+ * branch runs.
  */
 export function conditional(
   selector: HloInstruction,

@@ -393,7 +393,10 @@ export function dot(
   return make<Dot>({ ...made, ...stated(type) });
 }
 
-/** Returns a shape of which only the element type counts. */
+/**
+ * Returns a shape with the given element type and no dimensions, for the inference of shapes. The
+ * inference takes the type from it, and finds the dimensions by itself.
+ */
 function stated(type: ElementType | undefined): { readonly shape?: ArrayShape } {
   return type === undefined ? {} : { shape: arrayShape(type, []) };
 }

@@ -114,7 +114,7 @@ export function bodiesOf(it: HloInstruction): readonly HloComputation[] {
 /** Returns a computation and all computations that it calls, directly or through others. */
 export function computationsOf(entry: HloComputation): HloComputation[] {
   const found = new Set([entry]);
-  // A `for` loop over a set also visits what is added meanwhile.
+  // A `for` loop over a set also visits the elements that the loop itself adds.
   for (const { parameters, root } of found) {
     for (const it of postOrder([...parameters, root])) {
       for (const body of bodiesOf(it)) found.add(body);

@@ -38,7 +38,7 @@ function countersOf(
 ): readonly number[] | undefined {
   const read = elementsRead(condition.root, condition.parameters[0]!);
   if (read === undefined) return undefined;
-  // A `for` loop over a set also visits what is added meanwhile.
+  // A `for` loop over a set also visits the elements that the loop itself adds.
   for (const i of read) {
     const before = elementsRead(next[i]!, body.parameters[0]!);
     if (before === undefined) return undefined;

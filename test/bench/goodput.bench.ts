@@ -12,8 +12,9 @@ const aim = 0.9;
 const settings = { tpus: 8, model: 'mlp', evaluate: 16, seed: 1, faultFree: false } as const;
 
 /**
- * Measures the goodput of a pod of 8 Cloud TPUs in threads of which one is killed about every 15 s:
- * the share of wall time that goes into committed steps, at the median time of a step. The kills are
+ * Measures the goodput of a pod of 8 Cloud TPUs in threads, when about every 15 s one of them is
+ * killed. The goodput is the share of wall time that goes into committed steps, at the median time of
+ * a step. The kills are
  * set to steps, because positions in a plan are logical. A short run before gives the time of a
  * step.
  */

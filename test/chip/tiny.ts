@@ -127,8 +127,7 @@ export class Tiny {
   }
 
   /**
-   * Adds an all-reduce of `buffer`, of which each chip has its own copy. Returns a buffer with the
-   * sum. The sum has a single copy, which all chips of the Cloud TPU share.
+   * Adds an all-reduce of `buffer`, which has a copy for each chip. Returns a buffer with the sum. The sum has a single copy, which all chips of the Cloud TPU share.
    */
   allReduce(buffer: BufferId): BufferId {
     const { shape, offset, bytes } = this.#buffers[buffer]!;

@@ -6,7 +6,10 @@ import type { HloComputation, HloInstruction, HloModule } from '../../src/hlo/in
 import type { ElementType } from '../../src/numerics/element-type.ts';
 import { arrayShape, elementCount } from '../../src/numerics/shape.ts';
 
-/** Element types of which a row of a few elements may need padding to words, and others. */
+/**
+ * Element types. A row of a few elements of pred, s4, s8, bf16 or f16 may not fill whole words, and
+ * then needs padding.
+ */
 const types = ['f32', 'bf16', 's8', 'u32', 'pred', 's64', 'f16', 's4'] as const;
 
 /**

@@ -18,7 +18,7 @@ type Name =
   | 'collective-permute'
   | 'collective-broadcast';
 
-/** Collectives that are right for each number of replicas that divides 8. No core runs them yet. */
+/** Collectives that are right for one replica; the results of some are right for no other number. */
 export const collectiveRules: Readonly<Record<Name, CollectiveRule>> = {
   'all-gather': (builder) => [c.allGather(operand(builder), 1, { dimension: 1 })],
   'reduce-scatter': (builder) => [c.reduceScatter(operand(builder), 1, { dimension: 0 })],

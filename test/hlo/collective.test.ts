@@ -15,7 +15,7 @@ import { difference } from './same.ts';
 /** Replicas in groups of one size, in any order, with the operands of all replicas. */
 interface Case {
   readonly groups: readonly (readonly number[])[];
-  /** `operands[replica][row][column]`: small integers, of which every sum is exact. */
+  /** `operands[replica][row][column]`: small integers, so that every sum of them is exact. */
   readonly operands: readonly (readonly (readonly number[])[])[];
 }
 

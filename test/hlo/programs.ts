@@ -158,7 +158,10 @@ interface Builder {
 
 const allTypes: readonly ElementType[] = ['f32', 'bf16', 's32', 'u32', 'pred'];
 
-/** Opcodes that are drawn by default: those of which cores run programs. */
+/**
+ * Opcodes that are drawn by default: all except the collectives of {@link collectiveRules}, which do
+ * not fit any number of replicas.
+ */
 const drawnOpcodes = (): readonly Opcode[] =>
   (Object.keys(rules) as Opcode[]).filter((opcode) => !Object.hasOwn(collectiveRules, opcode));
 

@@ -55,7 +55,10 @@ function floatSums(lhs: Float64Array, rhs: Float64Array): SumOfProducts {
   };
 }
 
-/** Sums of which the lowest 32 bits are right, which is enough for integers of at most 32 bits. */
+/**
+ * Sums for integers of at most 32 bits. Only the lowest 32 bits of a sum are right; higher bits would
+ * not fit into the result.
+ */
 function integerSums(lhs: Float64Array, rhs: Float64Array): SumOfProducts {
   return (lhsAt, rhsAt, bases) => {
     let total = 0;

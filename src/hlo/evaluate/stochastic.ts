@@ -32,7 +32,11 @@ export function stochasticConversion(
   return toFloat(stored, isUp);
 }
 
-/** True if a number between two others, of which `part` is its place, becomes the further one. */
+/**
+ * True if a number is rounded away from zero. The number lies between two numbers that the type can
+ * express: `part` is its place between them, from 0 (the one closer to zero) to 1. `random` are the
+ * random bits that decide.
+ */
 type IsUp = (part: number, random: Scalar) => boolean;
 
 function toInteger(

@@ -1,5 +1,5 @@
 /**
- * Matmuls C = A · B of which one operand is mostly zeros, such as the output of a ReLU or the
+ * Matmuls C = A · B for the case that A or B is mostly zeros, such as the output of a ReLU or the
  * gradient of a max pooling.
  *
  * The kernels skip the products with a zero. The result stays bit-identical, because each skipped
