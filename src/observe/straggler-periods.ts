@@ -30,8 +30,9 @@ export function stragglerPeriods({ steps, incidents }: Timeline): readonly Strag
 
 /**
  * Returns the period in which a straggler was slow. The straggler was reported at the time `ms`,
- * because it was the slowest in some steps before; the period begins with these steps. It goes on while the straggler is the slowest of a step.
- * `after` is the index of the first step that was committed after `ms`.
+ * because it was the slowest in some steps before; the period begins with these steps. It goes on
+ * while the straggler is the slowest of a step. `after` is the index of the first step that was
+ * committed after `ms`.
  */
 function slowPeriod(
   steps: Timeline['steps'],

@@ -9,9 +9,9 @@ import { storedOf } from '../../numerics/literal.ts';
 
 /**
  * Returns the function that rounds a float x to another type at random. x lies between two
- * neighbouring values of the type. With a random integer r of w bits, the one further from 0 is taken
- * if r < ⌊d · 2^w⌋, where d is the distance of x from the other one, in units of the distance of the
- * two. [XLA, stochastic_convert_decomposer.cc]
+ * neighbouring values of the type: a, which is closer to 0, and b. With a random integer r of w bits,
+ * the result is b if r < ⌊d · 2^w⌋, and otherwise a. Here d is |x − a| / |b − a|. [XLA,
+ * stochastic_convert_decomposer.cc]
  *
  * A NaN becomes 0 in an integer type. x beyond the range of an integer type becomes its least or
  * greatest value. x beyond the largest finite float, or below the normal numbers of bf16, becomes what
