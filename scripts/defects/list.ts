@@ -145,7 +145,7 @@ export const defects: readonly Defect[] = [
     file: 'src/fabric/serial-sum.ts',
     from: 'Math.min(length, 4 * Math.floor((index * Math.ceil(length / 4)) / parts));',
     to: 'Math.min(length, Math.floor((index * length) / parts));',
-    test: 'test/fabric/collectives.test.ts',
+    test: 'test/fabric/all-reduce.test.ts',
     title: 'equals the serial sum bit for bit',
   },
   {

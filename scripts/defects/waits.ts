@@ -23,9 +23,9 @@ export const waitDefects: readonly Defect[] = [
     guarantee: 'A wait for a frame ends when the frame arrives, not when the lane can send it on.',
     file: 'src/fabric/lane.ts',
     from: `    if (this.#awaited !== undefined) this.#endWait();
-    if (sends && !turn.out.hasRoom()) return this.#wait('release');
+    if (!this.#isClear(0) || !this.#isClear(1)) return false;
 `,
-    to: `    if (sends && !turn.out.hasRoom()) return this.#wait('release');
+    to: `    if (!this.#isClear(0) || !this.#isClear(1)) return false;
     if (this.#awaited !== undefined) this.#endWait();
 `,
     test: lanes,

@@ -14,8 +14,8 @@ import { storedOf } from '../../numerics/literal.ts';
  * stochastic_convert_decomposer.cc]
  *
  * A NaN becomes 0 in an integer type. x beyond the range of an integer type becomes its least or
- * greatest value. x beyond the largest finite float, or below the normal numbers of bf16, becomes what
- * `convert` makes of it.
+ * greatest value. x beyond the largest finite float becomes what `convert` makes of it. A bf16 below
+ * the smallest normal number becomes 0.
  */
 export function stochasticConversion(
   from: ElementType,
