@@ -1,3 +1,5 @@
+import { encodeSmallFloat, type SmallFloat } from './small-float.ts';
+
 const f32: Float32Array = new Float32Array(1);
 const bits: Uint32Array = new Uint32Array(f32.buffer);
 
@@ -28,6 +30,16 @@ export function f32FromBf16(half: number): number {
   bits[0] = half << 16;
   return f32[0]!;
 }
+
+/**
+ * Returns the bits of the bf16 that is nearest to a number. Unlike the conversion by the hardware,
+ * keeps results below the smallest normal number.
+ */
+export function exactBf16(value: number): number {
+  return encodeSmallFloat(format, value);
+}
+
+const format: SmallFloat = { exponentBits: 8, mantissaBits: 7, bias: 127, special: 'ieee' };
 
 /** Rounds a number to the nearest bf16, by the rules of {@link bf16FromF32Bits}. */
 export function roundToBf16(value: number): number {

@@ -1,3 +1,4 @@
+import { exactBf16 } from '../../numerics/bf16.ts';
 import {
   type ElementType,
   elementTypes,
@@ -29,7 +30,7 @@ export function stochasticConversion(
     const round = toInteger(stored.isWide ? stored.range : range!, isUp);
     return stored.isWide ? round : (x, random) => Number(round(x, random));
   }
-  return toFloat(stored, isUp);
+  return toFloat(stored, to === 'bf16' ? exactBf16 : stored.encode, isUp);
 }
 
 /**
@@ -54,11 +55,16 @@ function toInteger(
   };
 }
 
-function toFloat(to: StoredNumbers, isUp: IsUp): (x: Scalar, random: Scalar) => number {
+/** `nearestTo` returns the bits of the nearest number, also if the hardware would take it as 0. */
+function toFloat(
+  to: StoredNumbers,
+  nearestTo: (value: number) => number,
+  isUp: IsUp,
+): (x: Scalar, random: Scalar) => number {
   return (given, random) => {
     const x = Number(given);
     const magnitude = Math.abs(x);
-    const code = to.encode(magnitude);
+    const code = nearestTo(magnitude);
     const nearest = to.decode(code);
     if (Number.isNaN(nearest) || nearest === magnitude) return to.decode(to.encode(x));
     const below = nearest < magnitude ? code : code - 1;

@@ -1,4 +1,5 @@
 import { at } from '../../numerics/assert.ts';
+import { exactBf16 } from '../../numerics/bf16.ts';
 import {
   computedTypes,
   type ElementType,
@@ -7,7 +8,6 @@ import {
 } from '../../numerics/element-type.ts';
 import { type Literal, literal, scalarAt, storedOf } from '../../numerics/literal.ts';
 import { elementCount, isArray, product, type Shape } from '../../numerics/shape.ts';
-import { encodeSmallFloat, type SmallFloat } from '../../numerics/small-float.ts';
 import type { Scanner } from './scanner.ts';
 
 /* Values of constants in HLO text, such as `{ 1, -0.5, inf }`. */
@@ -72,7 +72,9 @@ export function readLiteral(scanner: Scanner, shape: Shape): Literal {
     return scanner.fail(`a constant of a type with arithmetic, which ${type} is not`);
   const values = new Array<Scalar>(elementCount(shape));
   fill(0, 0);
-  if (type === 'bf16') return { shape, data: Uint16Array.from(values, exactBf16) };
+  // A constant may have any bits, also of numbers that the hardware takes as 0.
+  if (type === 'bf16')
+    return { shape, data: Uint16Array.from(values, (x) => exactBf16(Number(x))) };
   return literal(type, dims, values);
 
   function fill(dimension: number, index: number): void {
@@ -89,16 +91,6 @@ export function readLiteral(scanner: Scanner, shape: Shape): Literal {
     scanner.expect('}');
   }
 }
-
-/**
- * Returns the bits of the bf16 that is nearest to a number. Unlike a conversion by the hardware, keeps
- * numbers below the smallest normal one, because a constant may have any bits.
- */
-function exactBf16(value: Scalar): number {
-  return encodeSmallFloat(bf16, Number(value));
-}
-
-const bf16: SmallFloat = { exponentBits: 8, mantissaBits: 7, bias: 127, special: 'ieee' };
 
 function readElement(scanner: Scanner, type: ElementType): Scalar {
   const position = scanner.position;
