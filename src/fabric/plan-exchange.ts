@@ -78,8 +78,8 @@ export function exchangeLane(
   const copies = (of: { readonly address: number; readonly stride: number }): number[] =>
     Array.from({ length: replicasAChip }, (_, c) => of.address + (first + c) * of.stride);
   const regions = [...copies(source), ...copies(target), transit.address + index * transit.stride];
-  const at4 = chip * laneCount + lane;
-  return new LanePlan(hops.subarray(at(starts, at4), at(starts, at4 + 1)), regions);
+  const i = chip * laneCount + lane;
+  return new LanePlan(hops.subarray(at(starts, i), at(starts, i + 1)), regions);
 }
 
 /**
@@ -97,23 +97,44 @@ export function exchangeLane(
  * @throws PodError `unsupported-program` if the exchange needs too many hops.
  */
 export function planExchange(of: ExchangeOf): ExchangePlans {
-  const { torus } = of;
-  const chips = chipCount(torus);
-  const transit = new Float64Array(chips);
-  const lanes = Array.from({ length: laneCount }, (_, lane) => new LaneRounds(of, lane, transit));
-  const planned = lanes.map((rounds) => rounds.hops());
-  const starts = new Int32Array(chips * laneCount + 1);
-  for (let i = 0; i < chips * laneCount; i++) {
-    const { length } = at(at(planned, i % laneCount), Math.floor(i / laneCount));
+  const chips = chipCount(of.torus);
+  const shared = { ...of, chipOf: chipsOfReplicas(of), transit: new Float64Array(chips) };
+  const byLane = Array.from({ length: laneCount }, (_, lane) =>
+    new LaneRounds(shared, lane).hops(),
+  );
+  const planned = Array.from({ length: chips }, (_, chip) =>
+    byLane.map((hops) => at(hops, chip)),
+  ).flat();
+  const starts = new Int32Array(planned.length + 1);
+  for (const [i, { length }] of planned.entries()) {
     starts[i + 1] = at(starts, i) + length * wordsAHop;
   }
-  const bytes = at(starts, chips * laneCount) * 4;
-  const hops = new Int32Array(new SharedArrayBuffer(bytes));
-  for (let i = 0; i < chips * laneCount; i++) {
-    const own = at(at(planned, i % laneCount), Math.floor(i / laneCount));
+  const hops = new Int32Array(new SharedArrayBuffer(4 * at(starts, planned.length)));
+  for (const [i, own] of planned.entries()) {
     writeHops(own, hops.subarray(at(starts, i), at(starts, i + 1)));
   }
-  return { hops, starts, transitBytes: transit.reduce((most, n) => Math.max(most, n), 0) };
+  return { hops, starts, transitBytes: shared.transit.reduce((most, n) => Math.max(most, n), 0) };
+}
+
+/** Returns the chip of each replica. */
+function chipsOfReplicas({ torus, cores }: ExchangeOf): Int32Array {
+  const perChip = (cores * torus.workers) / chipCount(torus);
+  assert(Number.isInteger(perChip), `${cores} replicas on the chips of a worker`);
+  const chipOf = new Int32Array(cores * torus.workers);
+  for (let worker = 0; worker < torus.workers; worker++) {
+    for (const [index, chip] of chipsOf(torus, worker).entries()) {
+      const first = worker * cores + index * perChip;
+      chipOf.fill(chip, first, first + perChip);
+    }
+  }
+  return chipOf;
+}
+
+/** What the lanes of an exchange share while they are planned. */
+interface Planning extends ExchangeOf {
+  readonly chipOf: Int32Array;
+  /** For each chip: how many bytes it needs so far for rows on their way to other chips. */
+  readonly transit: Float64Array;
 }
 
 /** Part of a row that travels in one frame, and the way that it takes. */
@@ -162,9 +183,8 @@ const restingSlots = 4;
 
 /** Simulates the rounds of one lane. */
 class LaneRounds {
-  readonly #of: ExchangeOf;
+  readonly #of: Planning;
   readonly #lane: number;
-  readonly #transit: Float64Array;
   readonly #perChip: number;
   readonly #hops: Hop[][];
   /** Sends that wait for a link, in order; the index is 2 · chip + axis. */
@@ -175,13 +195,11 @@ class LaneRounds {
   #busy: Set<number> = new Set();
   #count = 0;
 
-  constructor(of: ExchangeOf, lane: number, transit: Float64Array) {
+  constructor(of: Planning, lane: number) {
     const chips = chipCount(of.torus);
     this.#of = of;
     this.#lane = lane;
-    this.#transit = transit;
     this.#perChip = (of.cores * of.torus.workers) / chips;
-    assert(Number.isInteger(this.#perChip), `${of.cores} replicas on the chips of a worker`);
     this.#hops = Array.from({ length: chips }, () => []);
     this.#queues = Array.from({ length: 2 * chips }, () => []);
     this.#sent = new Uint32Array(2 * chips);
@@ -202,7 +220,7 @@ class LaneRounds {
     const start = partStart(rowWords, laneCount, this.#lane);
     const length = partLength(rowWords, laneCount, this.#lane);
     const targets = this.#targetsOf(message);
-    const chip = this.#chipOf(message.source);
+    const chip = at(this.#of.chipOf, message.source);
     for (let done = 0; done < length; done += frameElements) {
       const offset = 4 * (start + done);
       const words = Math.min(frameElements, length - done);
@@ -224,10 +242,10 @@ class LaneRounds {
     const places = new Map<number, PlaceInRegion[]>();
     const secondReach = [0];
     for (const { replica, row } of targets) {
-      const chip = this.#chipOf(replica);
-      const at = places.get(chip) ?? [];
-      at.push(this.#placeOf(replica, 'target', row, offset));
-      places.set(chip, at);
+      const chip = at(this.#of.chipOf, replica);
+      const own = places.get(chip) ?? [];
+      own.push(this.#placeOf(replica, 'target', row, offset));
+      places.set(chip, own);
       const first = this.#distance(source, chip, 0);
       secondReach[first] = Math.max(secondReach[first] ?? 0, this.#distance(source, chip, 1));
     }
@@ -299,10 +317,10 @@ class LaneRounds {
   #slotAt(chip: number): Slot {
     const free = at(this.#free, chip);
     if (free.length > restingSlots) return free.shift()!;
-    const { frameElements, rowWords } = this.#of;
-    const offset = at(this.#transit, chip);
+    const { frameElements, rowWords, transit } = this.#of;
+    const offset = at(transit, chip);
     const words = Math.min(frameElements, partLength(rowWords, laneCount, this.#lane));
-    this.#transit[chip] = offset + 4 * words;
+    transit[chip] = offset + 4 * words;
     const region = regionsOf(this.#perChip).transit;
     return { place: { region, offset }, pending: 0, sent: [0, 0] };
   }
@@ -322,12 +340,6 @@ class LaneRounds {
       'unsupported-program',
       `${pattern.kind} of ${torus.workers} Cloud TPUs: ${found}; use smaller groups or fewer parts`,
     );
-  }
-
-  #chipOf(replica: number): number {
-    const { torus, cores } = this.#of;
-    const chips = chipsOf(torus, Math.floor(replica / cores));
-    return at(chips, Math.floor((replica % cores) / this.#perChip));
   }
 
   #placeOf(
