@@ -57,6 +57,7 @@ describe('the derivative of a Cholesky decomposition', () => {
         const loss = weighted(cholesky(a, isLower), seed);
         expectGradients(loss, [a], new Map([[a, values]]), 1e-6);
       }),
+      { numRuns: 40 },
     );
   });
 });
@@ -88,6 +89,7 @@ describe('the derivative of a triangular solve', () => {
         const loss = weighted(triangularSolve(a, right, given), seed);
         expectGradients(loss, [a, right], leaves, 1e-5);
       }),
+      { numRuns: 40 },
     );
   });
 });
@@ -197,6 +199,7 @@ describe('the derivative of a batch norm', () => {
         const y = batchNormInference(x, { scale, offset }, { mean, variance }, options);
         expectGradients(weighted(y, seed), parameters, leaves, 1e-6);
       }),
+      { numRuns: 40 },
     );
   });
 
@@ -218,6 +221,7 @@ describe('the derivative of a batch norm', () => {
         const loss = b.add(b.add(parts[0]!, parts[1]!), parts[2]!);
         expectGradients(loss, parameters, leaves, 1e-5);
       }),
+      { numRuns: 40 },
     );
   });
 });

@@ -19,10 +19,10 @@ const steps = 3;
 
 describe('collectives of a pod of threads give the bits of evaluateReplicas', () => {
   test.each([
-    [{ columns: 1, rows: 1 }, 12],
-    [{ columns: 2, rows: 1 }, 8],
-    [{ columns: 1, rows: 3 }, 4],
-    [{ columns: 3, rows: 2 }, 3],
+    [{ columns: 1, rows: 1 }, 6],
+    [{ columns: 2, rows: 1 }, 4],
+    [{ columns: 1, rows: 3 }, 2],
+    [{ columns: 3, rows: 2 }, 2],
     [{ columns: 4, rows: 4 }, 1],
   ])('on %o Cloud TPUs', async (topology, count) => {
     const replicas = 8 * topology.columns * topology.rows;
@@ -39,13 +39,11 @@ describe('collectives of a pod of threads give the bits of evaluateReplicas', ()
     const module = mixing(moduleOf([{ ...common, kind, groups }], 32));
     const expected = expectedWeights(module, 32, steps);
     const bucket = compiled(module, 32).buckets.length;
-    for (const hop of [0, 5]) {
-      const at = { step: 2, phase: 'all-gather', bucket, hop } as const;
-      const faults: Fault[] = [{ fault: 'throw', tpu: 2, at }];
-      const { weights, notes } = await run({ columns: 2, rows: 2 }, module, { faults });
-      expect(weights).toEqual(expected);
-      expect(notes.map(({ event }) => event)).toEqual(['lost', 'replaced', 'restored', 'resumed']);
-    }
+    const at = { step: 2, phase: 'all-gather', bucket, hop: 5 } as const;
+    const faults: Fault[] = [{ fault: 'throw', tpu: 2, at }];
+    const { weights, notes } = await run({ columns: 2, rows: 2 }, module, { faults });
+    expect(weights).toEqual(expected);
+    expect(notes.map(({ event }) => event)).toEqual(['lost', 'replaced', 'restored', 'resumed']);
   });
 });
 

@@ -118,7 +118,7 @@ describe('an exchange', () => {
     for (let columns = 1; columns <= 8; columns++) {
       for (let rows = 1; rows <= 8; rows++) {
         const torus = podTorus({ columns, rows });
-        const patterns = patternsAmong(8 * columns * rows, 16);
+        const patterns = patternsAmong(8 * columns * rows, 8);
         const [pattern] = fc.sample(patterns, { numRuns: 1, seed: 8 * columns + rows });
         const sizes = { rowWords: 5 + columns, frameElements: 65536, sharesTarget: false };
         const of = { torus, cores: 8, pattern: pattern!, ...sizes };
